@@ -1,0 +1,1 @@
+"""SQLAlchemy lives here and only here: tables, and the functions that read and write them."""

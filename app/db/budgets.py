@@ -1,0 +1,62 @@
+"""Mail budgets: locked before anything else, so that one address is counted by one at a time."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+
+from sqlalchemy import ARRAY, Connection, Executable, bindparam, func, select, tuple_
+from sqlalchemy.dialects import postgresql
+
+from app.db import bulk
+from app.db.tables import mail_budgets as t
+from app.domain.budget import Budget
+
+Key = tuple[str, str]
+
+_COLUMNS = (t.c.hash, t.c.newsletter, t.c.last_at, t.c.window_start, t.c.count)
+_ALL = (*_COLUMNS, t.c.reminded_at, t.c.refused)
+
+
+def _lock_statement() -> Executable:
+    keys = func.unnest(
+        bindparam("hashes", type_=ARRAY(t.c.hash.type)),
+        bindparam("newsletters", type_=ARRAY(t.c.newsletter.type)),
+    )
+    rows = keys.table_valued("hash", "newsletter", name="keys").render_derived()
+    zero = bindparam("zero", 0)
+    insert = postgresql.insert(t).from_select(
+        ["hash", "newsletter", "count", "refused"],
+        select(rows.c.hash, rows.c.newsletter, zero, zero),
+    )
+    # An update that changes nothing: it locks the row, and RETURNING then shows it.
+    kept = insert.on_conflict_do_update(
+        index_elements=["hash", "newsletter"], set_={"count": t.c.count}
+    )
+    return kept.returning(*_ALL)
+
+
+_LOCK = _lock_statement()
+
+
+def lock(connection: Connection, keys: Collection[Key]) -> dict[Key, Budget]:
+    """Return the budget of each (hash, newsletter), locked until the transaction ends.
+
+    Rows are locked in the order of their keys, so two processes cannot deadlock.
+    """
+    ordered = sorted(set(keys))
+    if not ordered:
+        return {}
+    if connection.dialect.name == "postgresql":
+        hashes, newsletters = zip(*ordered, strict=True)
+        values = {"hashes": list(hashes), "newsletters": list(newsletters)}
+        found = connection.execute(_LOCK, values).all()
+    else:  # the one writer of SQLite needs no lock
+        statement = select(*_ALL).where(tuple_(t.c.hash, t.c.newsletter).in_(ordered))
+        found = connection.execute(statement).all()
+    budgets = {(row.hash, row.newsletter): Budget(*row) for row in found}
+    return {key: budgets.get(key) or Budget(*key) for key in ordered}
+
+
+def save(connection: Connection, budgets: Iterable[Budget]) -> None:
+    """Write the budgets back."""
+    rows = [asdict(budget) for budget in budgets]
+    bulk.insert(connection, t, rows, on_conflict="update")

@@ -1,0 +1,241 @@
+"""The one async border: `write` and `read` run a plain function in one transaction."""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from uuid import uuid4
+
+import sqlalchemy
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.domain.errors import Unavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_READERS = 4
+_POOL = 10
+_CONNECT_SECONDS = 10
+_BUSY_SECONDS = 10
+_AWAY_SQLSTATES = ("08", "53", "57")
+"""PostgreSQL's classes: connection exception, insufficient resources, operator intervention."""
+_AWAY_SQLITE = {"BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "NOMEM", "PROTOCOL"}
+
+
+class Engine(Protocol):
+    """A database: PostgreSQL or SQLite."""
+
+    dialect: str
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `work(connection, ...)` in one transaction and commit it before returning.
+
+        Raises Unavailable if the database is away; then nothing is known to be committed.
+        """
+        ...
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `work(connection, ...)` in one transaction that may not write."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+def open_engine(url: str, *, pooler: bool = False) -> Engine:
+    """Open `postgresql://...` or `sqlite:///path`.
+
+    `pooler`: a transaction pooler stands between, so nothing may be kept on a connection.
+    Raises ValueError on any other URL.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() in {"postgres", "postgresql"}:
+        return PostgresEngine(parsed, pooler=pooler)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return SqliteEngine(Path(parsed.database))
+    raise ValueError("DATABASE_URL must start with postgresql:// or be sqlite:///path")
+
+
+class PostgresEngine:
+    """PostgreSQL through asyncpg."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: URL, *, pooler: bool) -> None:
+        """Prepare a pool; nothing is connected yet."""
+        self._engine = _postgres_engine(url, pooler=pooler)
+        self._reader = self._engine.execution_options(postgresql_readonly=True)
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """See Engine."""
+        return await self._run(self._engine, work, *args, **kwargs)
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """See Engine."""
+        return await self._run(self._reader, work, *args, **kwargs)
+
+    async def _run(
+        self,
+        engine: AsyncEngine,
+        work: Callable[Concatenate[Connection, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        with _away_as_unavailable():
+            async with engine.begin() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+
+    async def close(self) -> None:
+        """See Engine."""
+        await self._engine.dispose()
+
+
+class SqliteEngine:
+    """One file: one writer thread, a few reader threads, the standard driver."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder and prepare the threads; nothing is opened yet."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = _sqlite_engine(path, begin="BEGIN IMMEDIATE", readers=0)
+        self._reader = _sqlite_engine(path, begin="BEGIN", readers=_READERS)
+        self._writing = ThreadPoolExecutor(1, "sqlite-write")
+        self._reading = ThreadPoolExecutor(_READERS, "sqlite-read")
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """See Engine."""
+        loop = asyncio.get_running_loop()
+        job = _in_transaction(self._writer, work, *args, **kwargs)
+        return await loop.run_in_executor(self._writing, job)
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """See Engine."""
+        loop = asyncio.get_running_loop()
+        job = _in_transaction(self._reader, work, *args, **kwargs)
+        return await loop.run_in_executor(self._reading, job)
+
+    async def close(self) -> None:
+        """See Engine."""
+        for executor in (self._writing, self._reading):
+            await asyncio.to_thread(executor.shutdown)
+        for engine in (self._writer, self._reader):
+            engine.dispose()
+
+
+def _in_transaction(
+    engine: sqlalchemy.Engine,
+    work: Callable[Concatenate[Connection, P], R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Callable[[], R]:
+    def job() -> R:
+        with _away_as_unavailable(), engine.begin() as connection:
+            return work(connection, *args, **kwargs)
+
+    return job
+
+
+def asyncpg_url(url: str) -> URL:
+    """Return the URL with our driver; libpq's `sslmode` becomes asyncpg's `ssl`."""
+    parsed = make_url(url).set(drivername="postgresql+asyncpg")
+    if "sslmode" in parsed.query:
+        mode = parsed.query["sslmode"]
+        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return parsed
+
+
+def _postgres_engine(url: URL, *, pooler: bool) -> AsyncEngine:
+    arguments: dict[str, Any] = {"timeout": _CONNECT_SECONDS, "command_timeout": 60}
+    if pooler:
+        arguments |= {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"nl_{uuid4().hex}",
+        }
+    else:
+        # Plans made while the tables were empty turn into sequential scans as they grow.
+        arguments["server_settings"] = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
+    return create_async_engine(
+        asyncpg_url(url.render_as_string(hide_password=False)),
+        connect_args=arguments,
+        hide_parameters=True,
+        pool_size=_POOL,
+        max_overflow=0,
+        pool_timeout=_CONNECT_SECONDS,
+    )
+
+
+def _sqlite_engine(path: Path, *, begin: str, readers: int) -> sqlalchemy.Engine:
+    engine = sqlalchemy.create_engine(
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS},
+        hide_parameters=True,
+        pool_size=max(readers, 1),
+        max_overflow=0,
+    )
+    opening = threading.Lock()
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself: we do
+        with opening:
+            for pragma in _pragmas(read_only=readers > 0):
+                connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _pragmas(*, read_only: bool) -> tuple[str, ...]:
+    common = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+    return (*common, "query_only=ON") if read_only else common
+
+
+@contextlib.contextmanager
+def _away_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if _is_away(error):
+            raise Unavailable("The database is away. Try again in a moment.") from error
+        raise
+    except (PoolTimeout, OSError, asyncio.TimeoutError) as error:
+        raise Unavailable("The database is away. Try again in a moment.") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        return any(name.startswith(f"SQLITE_{away}") for away in _AWAY_SQLITE)
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    if state is None:
+        return isinstance(error, sqlalchemy.exc.InterfaceError | sqlalchemy.exc.OperationalError)
+    return state.startswith(_AWAY_SQLSTATES)

@@ -1,0 +1,276 @@
+"""The outbox: one row per message, written with the change that made it necessary."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from app.db import bulk, suppressions
+from app.db.tables import newsletters, subscribers, subscriptions
+from app.db.tables import outbox as t
+from app.domain.subscription import Mail, Status
+
+CHANNEL = "newsletter_outbox"
+LEASE = timedelta(seconds=60)
+MAX_EXPIRATIONS = 3
+"""A row whose lease ran out this often is sent alone, and after one more time held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One message in hand: what it is, who it is for, and the proof that it is ours to settle."""
+
+    id: int
+    kind: str
+    subscription_id: UUID
+    generation: int
+    sequence: int | None
+    attempts: int
+    lease_generation: int
+    created_at: datetime
+    email: str
+    newsletter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a message that we hold."""
+
+    lease: Lease
+    state: str
+    outcome: str
+    provider_id: str | None = None
+    due_at: datetime | None = None
+
+
+def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Queue messages and wake a worker when this commits."""
+    bulk.insert(connection, t, rows)
+    if rows and connection.dialect.name == "postgresql":
+        connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+
+def database_time(connection: Connection) -> datetime:
+    """Return the clock that all workers share; on SQLite they share the host's."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(select(func.clock_timestamp())).scalar_one()
+    return datetime.now(UTC)
+
+
+def claim(
+    connection: Connection, worker: str, limit: int, confirm_ttl: timedelta
+) -> tuple[list[Lease], datetime | None]:
+    """Lease up to `limit` due messages, most urgent first; return them and the lease's end.
+
+    What may not be mailed any more is settled as `skipped` in the same statement. Commit before
+    anything is sent.
+    """
+    now = database_time(connection)
+    _take_back(connection, now)
+    ids = _lease(connection, worker, limit, now, confirm_ttl, suspects=False)
+    if not ids:
+        ids = _lease(connection, worker, 1, now, confirm_ttl, suspects=True)
+    return _in_hand(connection, ids), now + LEASE
+
+
+def _take_back(connection: Connection, now: datetime) -> None:
+    connection.execute(
+        update(t)
+        .where(t.c.state == "leased", t.c.lease_until <= now)
+        .values(
+            state=case((t.c.expirations < MAX_EXPIRATIONS, "waiting"), else_="held"),
+            outcome="lease expired",
+            expirations=t.c.expirations + 1,
+        )
+    )
+
+
+def _lease(
+    connection: Connection,
+    worker: str,
+    limit: int,
+    now: datetime,
+    confirm_ttl: timedelta,
+    *,
+    suspects: bool,
+) -> list[int]:
+    suspect = t.c.expirations >= MAX_EXPIRATIONS
+    due = (
+        select(t.c.id, _skip_reason(now, now - confirm_ttl).label("reason"))
+        .select_from(
+            t.outerjoin(subscriptions, subscriptions.c.id == t.c.subscription_id).outerjoin(
+                subscribers, subscribers.c.id == subscriptions.c.subscriber_id
+            )
+        )
+        .where(t.c.state == "waiting", t.c.due_at <= now, suspect if suspects else ~suspect)
+        .order_by(t.c.priority, t.c.due_at, t.c.id)
+        .limit(limit)
+        .with_for_update(of=t, skip_locked=True)
+        .cte("due")
+    )
+    wanted = due.c.reason.is_(None)
+    statement = (
+        update(t)
+        .where(t.c.id == due.c.id)
+        .values(
+            state=case((wanted, "leased"), else_="skipped"),
+            outcome=due.c.reason,
+            lease_until=case((wanted, now + LEASE), else_=null()),
+            leased_by=case((wanted, worker), else_=null()),
+            lease_generation=t.c.lease_generation + 1,
+            settled_at=case((wanted, null()), else_=now),
+        )
+        .returning(t.c.id, t.c.state)
+    )
+    rows = connection.execute(statement).all()
+    return [row.id for row in rows if row.state == "leased"]
+
+
+def _skip_reason(now: datetime, confirm_deadline: datetime) -> ColumnElement[str]:
+    """Say why a message must not be sent; design: who may be mailed is re-checked at the claim."""
+    s = subscriptions.c
+    confirmed_only = t.c.kind.in_([Mail.ALREADY_SUBSCRIBED.value, Mail.WELCOME.value])
+    is_confirm = t.c.kind == Mail.CONFIRM.value
+    is_welcome = t.c.kind == Mail.WELCOME.value
+    other_generation = s.generation != t.c.generation
+    return case(
+        (s.id.is_(None), "gone"),
+        (suppressions.is_blocked(), "suppressed"),
+        (and_(is_confirm, s.status != Status.PENDING.value), "not pending"),
+        (and_(is_confirm, t.c.created_at <= confirm_deadline), "link expired"),
+        (and_(confirmed_only, s.status != Status.CONFIRMED.value), "not confirmed"),
+        (and_(or_(is_confirm, is_welcome), other_generation), "asked again"),
+        (and_(is_welcome, s.paused_until > now), "paused"),
+        else_=null(),
+    )
+
+
+def _in_hand(connection: Connection, ids: Collection[int]) -> list[Lease]:
+    if not ids:
+        return []
+    rows = connection.execute(
+        select(
+            t.c.id,
+            t.c.kind,
+            t.c.subscription_id,
+            t.c.generation,
+            t.c.sequence,
+            t.c.attempts,
+            t.c.lease_generation,
+            t.c.created_at,
+            subscribers.c.email,
+            subscriptions.c.newsletter,
+        )
+        .join_from(t, subscriptions, subscriptions.c.id == t.c.subscription_id)
+        .join(subscribers)
+        .where(bulk.any_of(connection, t.c.id, ids))
+        .order_by(t.c.priority, t.c.due_at, t.c.id)
+    )
+    return [Lease(*row) for row in rows]
+
+
+def renew(connection: Connection, worker: str, ids: Collection[int]) -> set[int]:
+    """Prolong leases that this worker still holds; return the ids of those."""
+    until = database_time(connection) + LEASE
+    rows = connection.scalars(
+        update(t)
+        .where(bulk.any_of(connection, t.c.id, ids), t.c.state == "leased", t.c.leased_by == worker)
+        .values(lease_until=until)
+        .returning(t.c.id)
+    )
+    return set(rows)
+
+
+_SETTLE = (
+    update(t)
+    .where(
+        t.c.id == bindparam("row_id"),
+        or_(
+            and_(t.c.state == "leased", t.c.lease_generation == bindparam("row_generation")),
+            and_(literal("sent") == bindparam("row_state"), t.c.state != "sent"),
+        ),
+    )
+    .values(
+        state=bindparam("row_state"),
+        outcome=bindparam("row_outcome"),
+        provider_id=bindparam("row_provider_id"),
+        due_at=func.coalesce(bindparam("row_due_at", type_=t.c.due_at.type), t.c.due_at),
+        settled_at=bindparam("row_settled_at", type_=t.c.settled_at.type),
+        attempts=t.c.attempts + 1,
+        lease_until=null(),
+        leased_by=null(),
+    )
+)
+
+
+def settle(connection: Connection, settlements: Sequence[Settlement]) -> None:
+    """Write what became of messages.
+
+    `sent` is a fact and settles any row that is not sent yet; all else needs the current lease.
+    """
+    if not settlements:
+        return
+    now = database_time(connection)
+    rows = [
+        {
+            "row_id": done.lease.id,
+            "row_generation": done.lease.lease_generation,
+            "row_state": done.state,
+            "row_outcome": done.outcome,
+            "row_provider_id": done.provider_id,
+            "row_due_at": done.due_at,
+            "row_settled_at": None if done.state == "waiting" else now,
+        }
+        for done in sorted(settlements, key=lambda done: done.lease.id)
+    ]
+    connection.execute(_SETTLE, rows)
+
+
+def give_back(connection: Connection, leases: Collection[Lease]) -> None:
+    """Return messages that were never tried, for anybody to take at once."""
+    for lease in sorted(leases, key=lambda lease: lease.id):
+        connection.execute(
+            update(t)
+            .where(
+                t.c.id == lease.id,
+                t.c.state == "leased",
+                t.c.lease_generation == lease.lease_generation,
+            )
+            .values(state="waiting", lease_until=None, leased_by=None)
+        )
+
+
+def oldest_due(connection: Connection) -> datetime | None:
+    """Return since when the oldest message that could be sent has waited."""
+    now = database_time(connection)
+    due = select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at <= now)
+    return connection.execute(due).scalar()
+
+
+def next_due(connection: Connection) -> datetime | None:
+    """Return when the next message comes due."""
+    return connection.execute(select(func.min(t.c.due_at)).where(t.c.state == "waiting")).scalar()
+
+
+def letterheads(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Return what mail shows of each newsletter, by slug."""
+    n = newsletters.c
+    columns = (n.slug, n.name, n.from_address, n.from_name, n.reply_to, n.pitch, n.promise)
+    rows = connection.execute(select(*columns, n.postal_address)).mappings()
+    return {row["slug"]: dict(row) for row in rows}

@@ -1,0 +1,106 @@
+"""How a worker learns at once that there is new mail, on either database."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+import asyncpg
+
+from app.db.engine import asyncpg_url
+from app.db.outbox import CHANNEL
+
+_LOOK_EVERY = 0.05
+_RECONNECT_AFTER = 1.0
+
+
+class Wakeups(Protocol):
+    """Something to wait on."""
+
+    async def wait(self, seconds: float) -> None:
+        """Return when there may be new mail, at the latest after some seconds."""
+        ...
+
+    def wake(self) -> None:
+        """End the wait now."""
+        ...
+
+
+class _Bell:
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def wake(self) -> None:
+        """See Wakeups."""
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """See Wakeups."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._rung.wait(), seconds)
+        self._rung.clear()
+
+
+@contextlib.asynccontextmanager
+async def open_wakeups(database_url: str, listen_url: str | None) -> AsyncIterator[Wakeups]:
+    """Watch the database while inside: LISTEN on PostgreSQL, `PRAGMA data_version` on SQLite.
+
+    `listen_url` None on PostgreSQL means that nothing listens (a transaction pooler is between).
+    """
+    bell = _Bell()
+    if database_url.startswith("sqlite"):
+        watching = asyncio.create_task(_watch_file(asyncpg_url(database_url).database or "", bell))
+    elif listen_url is not None:
+        watching = asyncio.create_task(_listen(listen_url, bell))
+    else:
+        watching = asyncio.create_task(asyncio.sleep(0))
+    try:
+        yield bell
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _watch_file(path: str, bell: _Bell) -> None:
+    with contextlib.closing(sqlite3.connect(Path(path), isolation_level=None)) as connection:
+        seen = None
+        while True:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            if version != seen:
+                seen = version
+                bell.wake()
+            await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _listen(url: str, bell: _Bell) -> None:
+    """Keep one connection listening; each new one wakes once for what was missed."""
+    while True:
+        with contextlib.suppress(
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError
+        ):
+            await _listen_once(url, bell)
+        await asyncio.sleep(_RECONNECT_AFTER)
+
+
+async def _listen_once(url: str, bell: _Bell) -> None:
+    parsed = asyncpg_url(url)
+    host = parsed.query.get("host")
+    connection = await asyncpg.connect(
+        host=parsed.host or (host if isinstance(host, str) else None),
+        port=parsed.port,
+        user=parsed.username,
+        password=parsed.password,
+        database=parsed.database,
+        ssl=parsed.query.get("ssl"),
+        timeout=10,
+    )
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    try:
+        await connection.add_listener(CHANNEL, lambda *_: bell.wake())
+        bell.wake()
+        await lost.wait()
+    finally:
+        await connection.close(timeout=1)

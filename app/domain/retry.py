@@ -1,0 +1,94 @@
+"""What a transport's answer to one message means for that message and for all others."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+RECIPIENT_STEPS = (5, 15, 30, 60, 120, 240)
+"""Minutes until the next try for one recipient: greylisting passes after 5, then ever slower."""
+
+TRANSPORT_STEPS = (5, 15, 30, 60, 300)
+"""Seconds that everybody waits when the server itself is away."""
+
+GIVE_UP_AFTER = timedelta(days=4)
+"""RFC 5321 4.5.4.1: retry for at least 4 to 5 days."""
+
+SENDER_PAUSE = timedelta(minutes=15)
+"""After a fault of ours, one message at this distance probes whether it is mended."""
+
+
+class Outcome(StrEnum):
+    """What happened to one message."""
+
+    SENT = "sent"
+    """The server or provider accepted it."""
+    RETRY_RECIPIENT = "retry_recipient"
+    """Not now for this recipient: 450, 451, 452, greylisting."""
+    RETRY_TRANSPORT = "retry_transport"
+    """Not now for anybody: no connection, 421, HTTP 429 and 5xx."""
+    UNKNOWN = "unknown"
+    """The connection was lost after the final dot: it may have been accepted."""
+    REFUSED = "refused"
+    """The mailbox does not exist: a hard bounce."""
+    SENDER_FAULT = "sender_fault"
+    """We are not allowed to send; never the subscriber's fault."""
+    BAD_MESSAGE = "bad_message"
+    """This message cannot be sent as it is; a human has to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A transport's word on one message.
+
+    `detail` holds reply codes or the name of an exception, never the server's text: that may
+    repeat the address.
+    """
+
+    outcome: Outcome
+    detail: str = ""
+    provider_id: str | None = None
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The state the outbox row goes to, and what follows for others."""
+
+    state: str
+    delay: timedelta | None = None
+    pause: timedelta | None = None
+    suppress: bool = False
+
+
+def decide(
+    verdict: Verdict, attempts: int, age: timedelta, lifetime: timedelta, jitter: float
+) -> Decision:
+    """Decide what becomes of a message after a try.
+
+    `attempts` counts tries on the wire, this one included; `lifetime` is how long after its
+    creation the message is still worth sending; `jitter` in [0, 1) spreads retries by up to a fifth.
+    """
+    match verdict.outcome:
+        case Outcome.SENT:
+            return Decision("sent")
+        case Outcome.REFUSED:
+            return Decision("failed", suppress=True)
+        case Outcome.BAD_MESSAGE:
+            return Decision("held")
+        case Outcome.SENDER_FAULT:
+            return Decision("waiting", delay=timedelta(), pause=SENDER_PAUSE)
+        case Outcome.RETRY_TRANSPORT:
+            delay = verdict.retry_after or _spread(TRANSPORT_STEPS, attempts, jitter, seconds=1)
+            return _unless_too_old(Decision("waiting", delay=delay, pause=delay), age, lifetime)
+        case Outcome.RETRY_RECIPIENT | Outcome.UNKNOWN:
+            delay = verdict.retry_after or _spread(RECIPIENT_STEPS, attempts, jitter, seconds=60)
+            return _unless_too_old(Decision("waiting", delay=delay), age, lifetime)
+
+
+def _spread(steps: tuple[int, ...], attempts: int, jitter: float, seconds: int) -> timedelta:
+    step = steps[min(max(attempts, 1), len(steps)) - 1]
+    return timedelta(seconds=step * seconds * (1 + jitter / 5))
+
+
+def _unless_too_old(decision: Decision, age: timedelta, lifetime: timedelta) -> Decision:
+    return decision if age < lifetime else Decision("failed")

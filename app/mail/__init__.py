@@ -1,0 +1,1 @@
+"""Values become a message, a message becomes bytes on a wire."""

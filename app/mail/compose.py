@@ -1,0 +1,202 @@
+"""Letterhead and letter become a message: rendered once, then only bytes are joined.
+
+Rendering a mail and folding its headers takes milliseconds. So a kind of mail is rendered once
+per letterhead with places for what differs, and `Template.fill` joins bytes around these values.
+"""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    select_autoescape,
+)
+
+from app.mail import encodings, guards
+from app.mail.guards import ComposeError
+from app.mail.message import Message
+from app.mail.proofs import prove
+
+__all__ = ["ComposeError", "Letter", "Letterhead", "Template", "compose"]
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(("html",), default=False),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Letterhead:
+    """What all mails of a newsletter share; `host` is the host of BASE_URL."""
+
+    slug: str
+    name: str
+    from_address: str
+    from_name: str | None
+    reply_to: str | None
+    pitch: str
+    promise: str
+    postal_address: str | None
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is different for each recipient.
+
+    `id` and `created_at` are the outbox row's. `recipient` is as typed. `action_url` is where
+    the button leads, for kinds that have one.
+    """
+
+    id: int
+    created_at: datetime
+    recipient: str
+    action_url: str | None
+    unsubscribe_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One kind of mail of one newsletter: pieces of bytes, with a named value between each two."""
+
+    sender: str
+    host: str
+    pieces: tuple[bytes, ...]
+    places: tuple[bytes, ...]
+
+    def fill(self, letter: Letter) -> Message:
+        """Return the message for one recipient; the same letter gives the same bytes.
+
+        Raises ComposeError if the address, a URL or the time is not safe to put in a mail.
+        """
+        created_at = guards.moment(letter.created_at)
+        recipient = guards.address(letter.recipient, "recipient")
+        values = {
+            b"to": recipient.encode(),
+            b"date": format_datetime(created_at).encode("ascii"),
+            b"message_id": f"{letter.id}.{created_at:%Y%m%d%H%M%S%f}@{self.host}".encode("ascii"),
+            **_links("unsubscribe", letter.unsubscribe_url),
+            **_links("action", letter.action_url),
+        }
+        return Message(letter.id, created_at, self.sender, recipient, self._join(values))
+
+    def _join(self, values: dict[bytes, bytes]) -> bytes:
+        joined = [self.pieces[0]]
+        try:
+            for place, piece in zip(self.places, self.pieces[1:], strict=True):
+                joined += (values[place], piece)
+        except KeyError as error:
+            raise ComposeError("action_url: this kind of mail needs one.") from error
+        return b"".join(joined)
+
+
+def _links(name: str, value: str | None) -> dict[bytes, bytes]:
+    """Return one URL in the three forms that it takes: in a header, in text and in HTML."""
+    if value is None:
+        return {}
+    raw = guards.url(value, f"{name}_url")
+    key = name.encode("ascii")
+    escaped = raw.replace(b"&", b"&amp;").replace(b"'", b"&#39;")
+    text = encodings.soft(raw)
+    html = text if escaped == raw else encodings.soft(escaped)
+    return {key: raw, key + b"_text": text, key + b"_html": html}
+
+
+def compose(kind: str, letterhead: Letterhead) -> Template:
+    """Return the template of one kind of mail; the second time it comes from a cache.
+
+    Raises ComposeError for an unknown kind, or a letterhead whose texts cannot be trusted.
+    """
+    return _compose(kind, letterhead)
+
+
+@functools.lru_cache(maxsize=256)
+def _compose(kind: str, letterhead: Letterhead) -> Template:
+    safe = _checked(letterhead)
+    subject = guards.line(_render(kind, "subject.txt", safe), "subject", 300)
+    text = encodings.quoted_printable(_render(kind, "body.txt", safe))
+    html = encodings.quoted_printable(_render(kind, "body.html", safe, subject))
+    fields, body = _fields(safe, subject), _alternative(text, html)
+    parts = encodings.PLACE.split(b"".join(fields) + body)
+    template = Template(safe.from_address, safe.host, tuple(parts[0::2]), tuple(parts[1::2]))
+    names = [field.partition(b":")[0].decode("ascii") for field in fields]
+    prove(template.fill(_SAMPLE).content, [*names, "Content-Type"], _SAMPLE_LINKS)
+    return template
+
+
+_SAMPLE_LINKS = ("https://a.example/" + "a=." * 99 + "?b&c='", "https://a.example/" + "u=." * 99)
+_SAMPLE = Letter(1, datetime(2000, 1, 1, tzinfo=UTC), "a.b+c@d.example", *_SAMPLE_LINKS)
+
+
+def _checked(letterhead: Letterhead) -> Letterhead:
+    from_name, reply_to = letterhead.from_name, letterhead.reply_to
+    return Letterhead(
+        slug=guards.label(letterhead.slug, "slug"),
+        name=guards.line(letterhead.name, "name"),
+        from_address=guards.address(letterhead.from_address, "from_address"),
+        from_name=guards.line(from_name, "from_name") if from_name else None,
+        reply_to=guards.address(reply_to, "reply_to") if reply_to else None,
+        pitch=guards.paragraph(letterhead.pitch, "pitch"),
+        promise=guards.paragraph(letterhead.promise, "promise"),
+        postal_address=guards.paragraph(letterhead.postal_address or "", "postal_address") or None,
+        host=guards.host(letterhead.host),
+    )
+
+
+def _render(kind: str, part: str, letterhead: Letterhead, subject: str = "") -> str:
+    try:
+        template = _environment.get_template(f"{kind}/{part}")
+    except TemplateNotFound as error:
+        raise ComposeError("kind: there is no such mail.") from error
+    form = part.rpartition(".")[2].replace("txt", "text")
+    return template.render(
+        letterhead=letterhead,
+        subject=subject,
+        action_url=encodings.place(f"action_{form}"),
+        unsubscribe_url=encodings.place(f"unsubscribe_{form}"),
+    )
+
+
+def _fields(letterhead: Letterhead, subject: str) -> list[bytes]:
+    """Return the header fields but for the last, Content-Type, which the body brings."""
+    phrase = letterhead.from_name or letterhead.name
+    reply_to = letterhead.reply_to
+    return [
+        encodings.mailbox("From", phrase, letterhead.from_address),
+        b"To: \0to\0\r\n",
+        encodings.unstructured("Subject", subject),
+        b"Date: \0date\0\r\n",
+        b"Message-ID: <\0message_id\0>\r\n",
+        *([encodings.mailbox("Reply-To", None, reply_to)] if reply_to else []),
+        b"Auto-Submitted: auto-generated\r\n",
+        f"List-Id: <{letterhead.slug}.{letterhead.host}>\r\n".encode("ascii"),
+        b"List-Unsubscribe: <\0unsubscribe\0>\r\n",
+        b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+        b"MIME-Version: 1.0\r\n",
+    ]
+
+
+def _alternative(text: bytes, html: bytes) -> bytes:
+    """Return Content-Type and both bodies; `=_` cannot occur in quoted-printable."""
+    boundary = b"=_" + hashlib.sha256(text + html).hexdigest()[:24].encode("ascii")
+    opening = b"\r\n--%b\r\nContent-Type: text/%b; charset=utf-8\r\n"
+    encoding = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+    return b"".join(
+        (
+            b'Content-Type: multipart/alternative;\r\n boundary="%b"\r\n' % boundary,
+            opening % (boundary, b"plain") + encoding + text,
+            opening % (boundary, b"html") + encoding + html,
+            b"\r\n--%b--\r\n" % boundary,
+        ),
+    )

@@ -1,0 +1,168 @@
+"""A few connections to one SMTP server, kept open between messages."""
+
+import asyncio
+import contextlib
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import cast
+
+from aiosmtplib import SMTP, SMTPException, SMTPHeloError
+
+from app.mail.replies import LoginNotOffered, TlsNotOffered
+
+IDLE_SECONDS = 60.0
+"""Servers close idle connections after some minutes; we are gone before."""
+
+MESSAGES = 100
+"""Then a new connection: many servers allow no more on one."""
+
+GOODBYE_SECONDS = 5.0
+
+
+class Tls(StrEnum):
+    """How a connection is encrypted."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where to connect and how; certificates are always verified."""
+
+    host: str
+    port: int
+    tls: Tls
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for an answer (RFC 5321 4.5.3.2).
+
+    A shorter wait after the final dot makes second copies. `connect` holds for each step until
+    the connection is ready.
+    """
+
+    connect: float = 30.0
+    command: float = 300.0
+    data: float = 120.0
+    dot: float = 600.0
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One connection, ready for MAIL; `uses` counts the messages that it has carried."""
+
+    client: SMTP
+    uses: int = 0
+    idle_since: float = 0.0
+
+    def abort(self) -> None:
+        """Close at once; what has not left yet never will."""
+        transport = self.client.transport
+        if transport is not None:
+            cast("asyncio.WriteTransport", transport).abort()
+        self.client.close()
+
+    def leave(self) -> None:
+        """Say QUIT without waiting for the answer."""
+        protocol = self.client.protocol
+        if protocol is not None:
+            with contextlib.suppress(SMTPException, OSError):
+                protocol.write(b"QUIT\r\n")
+        self.client.close()
+
+
+class Connections:
+    """The idle connections; the last one used is the first to be used again."""
+
+    def __init__(self, server: Server, timeouts: Timeouts, context: ssl.SSLContext | None) -> None:
+        """Open nothing yet."""
+        self._server = server
+        self._timeouts = timeouts
+        encrypted = server.tls is not Tls.NONE
+        self._context = (context or ssl.create_default_context()) if encrypted else None
+        self._own_name: str | None = None
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    async def take(self) -> Connection:
+        """Return an idle connection or a new one; raises what `open` raises."""
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.client.is_connected and now - connection.idle_since < IDLE_SECONDS:
+                return connection
+            connection.leave()
+        return await self.open()
+
+    async def open(self) -> Connection:
+        """Return a new connection, encrypted and logged in as the server needs it.
+
+        Raises SMTPException or OSError; nothing is left open then, nor after a cancellation.
+        """
+        connection = Connection(self._client())
+        try:
+            await self._prepare(connection.client)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def _client(self) -> SMTP:
+        server = self._server
+        return SMTP(
+            hostname=server.host,
+            port=server.port,
+            use_tls=server.tls is Tls.IMPLICIT,
+            start_tls=False,
+            tls_context=self._context,
+            timeout=self._timeouts.connect,
+            local_hostname=self._own_name,
+        )
+
+    async def _prepare(self, client: SMTP) -> None:
+        await client.connect()
+        self._own_name = client.local_hostname
+        await _introduce(client)
+        if self._server.tls is Tls.STARTTLS:
+            if not client.supports_extension("starttls"):
+                raise TlsNotOffered(self._server.host)
+            await client.starttls()
+            await _introduce(client)
+        if self._server.username is not None:
+            if not client.supported_auth_methods:
+                raise LoginNotOffered(self._server.host)
+            await client.login(self._server.username, self._server.password or "")
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next message, unless it is worn out."""
+        connection.uses += 1
+        if self._closed or connection.uses >= MESSAGES or not connection.client.is_connected:
+            connection.leave()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Say QUIT on all idle connections, and keep none from now on."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(_quit(connection) for connection in idle))
+
+
+async def _introduce(client: SMTP) -> None:
+    try:
+        await client.ehlo()
+    except SMTPHeloError:
+        await client.helo()
+
+
+async def _quit(connection: Connection) -> None:
+    with contextlib.suppress(SMTPException, OSError):
+        await connection.client.quit(timeout=GOODBYE_SECONDS)
+    connection.abort()

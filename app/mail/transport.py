@@ -1,0 +1,114 @@
+"""How mail leaves: one method, and the URL that picks who does it."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from app.domain.retry import Verdict
+from app.mail.connections import Server, Tls
+from app.mail.maildir import MaildirTransport
+from app.mail.message import Message
+from app.mail.smtp import SmtpTransport
+
+_PORTS = {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
+
+
+class Transport(Protocol):
+    """Anything that can send a message; `connections` is how many sends at once it profits from."""
+
+    name: str
+    connections: int
+
+    async def send(self, message: Message) -> Verdict:
+        """Send one message and say what became of it; trouble with delivery is never raised."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what is held open."""
+        ...
+
+
+def open_transport(url: str, connections: int) -> Transport:
+    """Return the transport for a URL: `maildir:PATH`, `smtp://...` or `smtps://...`.
+
+    `smtp://` asks for STARTTLS unless the host is loopback; `?starttls=yes` or `no` decides
+    otherwise. Raises ValueError with a sentence that does not repeat the URL.
+    """
+    if connections < 1:
+        raise ValueError("A mail transport needs at least one connection.")
+    scheme = url.partition(":")[0].lower()
+    if scheme == "maildir":
+        return MaildirTransport(_path(url.partition(":")[2]), connections)
+    if scheme in {"smtp", "smtps"}:
+        return SmtpTransport(_server(_split(url)), connections)
+    raise ValueError("The mail URL must begin with maildir:, smtp:// or smtps://.")
+
+
+def _path(rest: str) -> Path:
+    if "?" in rest or "#" in rest:
+        raise ValueError("A maildir: URL takes no parameters.")
+    if rest.startswith("//") and not rest.startswith("///"):
+        raise ValueError("Write maildir:///absolute/path or maildir:relative/path.")
+    if not rest.strip("/"):
+        raise ValueError("The maildir: URL has no path.")
+    return Path(unquote(rest.removeprefix("//")))
+
+
+def _split(url: str) -> SplitResult:
+    """Split a URL; the standard library's own errors may repeat a part of the password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port, parts.hostname
+    except ValueError:
+        message = (
+            "The host or port of the mail URL is not valid; percent-encode / ? # [ ] @ and : in "
+            "the user name and password."
+        )
+        raise ValueError(message) from None
+    if parts.path.strip("/") or parts.fragment:
+        raise ValueError("After its host and port the mail URL can only have ?starttls=.")
+    return parts
+
+
+def _server(parts: SplitResult) -> Server:
+    host = parts.hostname or ""
+    if not _HOST.fullmatch(host) or parts.port == 0:
+        raise ValueError("The mail URL needs a host name or IP address, and a port above 0 if any.")
+    tls = _tls(parts, host)
+    if (parts.username is None) != (parts.password is None):
+        raise ValueError("The mail URL needs both a user name and a password, or neither.")
+    if parts.username is not None and tls is Tls.NONE and not _is_loopback(host):
+        raise ValueError("The mail URL would send a password unencrypted; remove starttls=no.")
+    username, password = (v and unquote(v) for v in (parts.username, parts.password))
+    return Server(host, parts.port or _PORTS[tls], tls, username, password)
+
+
+def _tls(parts: SplitResult, host: str) -> Tls:
+    choice = _starttls(parts.query)
+    if parts.scheme.lower() == "smtps":
+        if choice is not None:
+            raise ValueError("smtps:// is encrypted from the start and takes no starttls=.")
+        return Tls.IMPLICIT
+    return Tls.STARTTLS if choice or (choice is None and not _is_loopback(host)) else Tls.NONE
+
+
+def _starttls(query: str) -> bool | None:
+    """Return what the query asks for, None if it is empty."""
+    parameters = parse_qsl(query, keep_blank_values=True)
+    match parameters:
+        case []:
+            return None
+        case [("starttls", ("yes" | "no") as value)]:
+            return value == "yes"
+        case _:
+            raise ValueError("The mail URL knows one parameter: starttls=yes or starttls=no.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

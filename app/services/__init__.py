@@ -1,0 +1,1 @@
+"""The verbs: each takes a connection and plain values, and never commits."""

@@ -1,0 +1,113 @@
+"""What can be asked of the door, and what it answers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from app.db.newsletters import Newsletter
+from app.domain.address import Address
+from app.domain.errors import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a command came from, for the record."""
+
+    method: str
+    ip: str | None = None
+    user_agent: str | None = None
+    page_url: str | None = None
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignUp:
+    """Somebody, perhaps not the owner of the address, asks for a newsletter."""
+
+    address: Address
+    source: Source
+    newsletter: str | None = None
+    policy_version: str | None = None
+    wording: str | None = None
+    name: str | None = None
+    locale: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirm:
+    """The owner of the address agrees, by the link of one request."""
+
+    subscription: UUID
+    generation: int
+    sequence: int
+    expired: bool
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsubscribe:
+    """The subscriber leaves one newsletter."""
+
+    subscription: UUID
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complain:
+    """The subscriber marked a mail of ours as spam (RFC 5965)."""
+
+    subscription: UUID
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounce:
+    """The mailbox does not exist: a hard bounce."""
+
+    subscription: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """An admin adds somebody whose consent was given elsewhere, with the evidence."""
+
+    address: Address
+    newsletter: str
+    evidence: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """Nobody confirmed since `before`."""
+
+    subscription: UUID
+    before: datetime
+
+
+Command = SignUp | Confirm | Unsubscribe | Complain | Bounce | Import | Expire
+
+
+class Answer(StrEnum):
+    """What a command came to."""
+
+    ACCEPTED = "accepted"
+    CONFIRMED = "confirmed"
+    ALREADY_CONFIRMED = "already_confirmed"
+    LINK_EXPIRED = "link_expired"
+    LEFT_SINCE = "left_since"
+    LEFT = "left"
+    DONE = "done"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer, and the newsletter it is about if that is known."""
+
+    answer: Answer
+    newsletter: Newsletter | None = None
+
+
+Result = Done | Problem

@@ -1,0 +1,43 @@
+"""What the verbs need besides a connection: the rules of this installation, a clock, chance."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from app.domain.address import abuse_key
+from app.domain.budget import keyed_hash
+from app.domain.identifiers import uuid7
+from app.services.catalog import CatalogCache
+from app.tokens import Tokens
+
+
+def utc_now() -> datetime:
+    """Return the time; the clock that everything uses outside tests."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """One installation, as values."""
+
+    base_url: str
+    tokens: Tokens
+    hash_key: bytes
+    confirm_ttl: timedelta = timedelta(days=7)
+    confirm_cooldown: timedelta = timedelta(minutes=15)
+    clock: Callable[[], datetime] = utc_now
+    catalog: CatalogCache = field(default_factory=CatalogCache)
+
+    def new_id(self) -> UUID:
+        """Return a new UUIDv7."""
+        return uuid7(self.clock(), os.urandom(10))
+
+    def address_hash(self, email_key: str) -> str:
+        """Return the name of an address among suppressions."""
+        return keyed_hash(self.hash_key, "address", email_key)
+
+    def budget_hash(self, email_key: str) -> str:
+        """Return the name of an address, all its variants folded, among mail budgets."""
+        return keyed_hash(self.hash_key, "budget", abuse_key(email_key))

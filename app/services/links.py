@@ -1,0 +1,49 @@
+"""The links in our mail: made from a row, read from a URL."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.services.house import House
+from app.tokens import Purpose, TokenExpired, pack, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmLink:
+    """What a confirm link says: which request of which subscription, and whether it is too old."""
+
+    subscription: UUID
+    generation: int
+    sequence: int
+    expired: bool
+
+
+def confirm_url(
+    house: House, subscription: UUID, generation: int, sequence: int, at: datetime
+) -> str:
+    """Return the link that confirms one request; the same row always gives the same link."""
+    token = house.tokens.sign(Purpose.CONFIRM, pack(subscription, generation, sequence), at)
+    return f"{house.base_url}/confirm/{token}"
+
+
+def unsubscribe_url(house: House, subscription: UUID, at: datetime) -> str:
+    """Return the link that leaves one newsletter (RFC 8058); it never expires."""
+    token = house.tokens.sign(Purpose.UNSUBSCRIBE, pack(subscription), at)
+    return f"{house.base_url}/unsubscribe/{token}"
+
+
+def read_confirm(house: House, token: str) -> ConfirmLink:
+    """Return what the token says. Raises TokenMissing or TokenInvalid."""
+    expired = False
+    try:
+        payload = house.tokens.read(Purpose.CONFIRM, token, house.clock(), house.confirm_ttl)
+    except TokenExpired as error:
+        payload, expired = error.payload, True
+    subscription, (generation, sequence) = unpack(payload, 2)
+    return ConfirmLink(subscription, generation, sequence, expired)
+
+
+def read_unsubscribe(house: House, token: str) -> UUID:
+    """Return the subscription. Raises TokenMissing or TokenInvalid."""
+    payload = house.tokens.read(Purpose.UNSUBSCRIBE, token, house.clock())
+    return unpack(payload, 0)[0]

@@ -1,0 +1,133 @@
+"""The one class that reads the environment."""
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRET_LENGTH = 32
+
+Lines = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(ValueError):
+    """The settings are not fit for production; the message names each."""
+
+
+class Settings(BaseSettings):
+    """Everything that an installation can set, as NEWSLETTER_<NAME> or in `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NEWSLETTER_", env_file=".env", extra="ignore", hide_input_in_errors=True
+    )
+
+    data_dir: Path = Path("var")
+    database_url: SecretStr | None = None
+    database_pooler: Literal["none", "transaction"] = "none"
+    database_listen_url: SecretStr | None = None
+    mail_url: SecretStr | None = None
+    mail_connections: int = 10
+    base_url: str = ""
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    hash_key: SecretStr = SecretStr("")
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    consent_ip: Literal["full", "truncated", "none"] = "full"
+    confirm_ttl: timedelta = timedelta(days=7)
+    unconfirmed_retention: timedelta = timedelta(days=30)
+    confirm_cooldown: timedelta = timedelta(minutes=15)
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()]
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if "*" in parts:
+            raise ValueError("name the proxies; with * anybody could choose the address on record")
+        return tuple(ip_network(part, strict=False) for part in parts)
+
+    @field_validator("base_url")
+    @classmethod
+    def _bare(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not timedelta() < self.confirm_ttl <= self.unconfirmed_retention:
+            raise ValueError("CONFIRM_TTL must be positive and at most UNCONFIRMED_RETENTION")
+        if not 1 <= self.mail_connections <= 100:  # noqa: PLR2004
+            raise ValueError("MAIL_CONNECTIONS must be between 1 and 100")
+        return self
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database: SQLite in DATA_DIR unless one is named."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve() / 'newsletter.db'}"
+
+    @property
+    def listen_url(self) -> str | None:
+        """Where to LISTEN; nowhere if only a transaction pooler is known."""
+        if self.database_listen_url is not None:
+            return self.database_listen_url.get_secret_value()
+        return None if self.database_pooler == "transaction" else self.sqlalchemy_url
+
+    @property
+    def transport_url(self) -> str:
+        """How mail leaves: a Maildir in DATA_DIR unless a server is named."""
+        if self.mail_url is not None:
+            return self.mail_url.get_secret_value()
+        return f"maildir://{self.data_dir.resolve() / 'mail'}"
+
+    def require_production(self) -> None:
+        """Raise SettingsError that names every setting that `serve` and `work` cannot do without."""
+        wrong = [
+            *_secret_faults("SECRET_KEYS", self.secret_keys),
+            *_secret_faults("HASH_KEY", (self.hash_key,)),
+            *_url_faults(self.base_url),
+        ]
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+
+
+def _secret_faults(name: str, secrets: tuple[SecretStr, ...]) -> list[str]:
+    values = [secret.get_secret_value() for secret in secrets]
+    if not any(values):
+        return [
+            f"NEWSLETTER_{name} is missing: set it to {SECRET_LENGTH} or more random characters"
+        ]
+    weak = any(len(value) < SECRET_LENGTH or len(set(value)) < 8 for value in values)  # noqa: PLR2004
+    return (
+        [f"NEWSLETTER_{name} is weak: use {SECRET_LENGTH} or more random characters"]
+        if weak
+        else []
+    )
+
+
+def _url_faults(base_url: str) -> list[str]:
+    parts = urlsplit(base_url)
+    if not parts.hostname:
+        return ["NEWSLETTER_BASE_URL is missing: set it to the https address of this service"]
+    if parts.query or parts.fragment or "@" in parts.netloc or not base_url.isascii():
+        return [
+            "NEWSLETTER_BASE_URL must be plain: https://host/path, without user, query or fragment"
+        ]
+    is_loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):
+        return ["NEWSLETTER_BASE_URL must start with https://"]
+    return []
