@@ -3,7 +3,7 @@
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator, model_validator
@@ -94,8 +94,13 @@ class Settings(BaseSettings):
             return self.mail_url.get_secret_value()
         return f"maildir://{self.data_dir.resolve() / 'mail'}"
 
+    @classmethod
+    def without_file(cls, **values: Any) -> Self:  # noqa: ANN401 - any setting
+        """Return settings that ignore `.env`; named values win over the environment."""
+        return cls(_env_file=None, **values)  # type: ignore[call-arg] # pydantic-settings takes it
+
     def require_production(self) -> None:
-        """Raise SettingsError that names every setting that `serve` and `work` cannot do without."""
+        """Raise SettingsError that names every setting that `serve` and `work` lack."""
         wrong = [
             *_secret_faults("SECRET_KEYS", self.secret_keys),
             *_secret_faults("HASH_KEY", (self.hash_key,)),

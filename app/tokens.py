@@ -1,4 +1,4 @@
-"""Signed tokens: one signer per purpose, three ways to fail, the signed time given by the caller."""
+"""Signed tokens: one signer per purpose, three ways to fail, the time given by the caller."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence

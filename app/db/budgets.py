@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 
-from sqlalchemy import ARRAY, Connection, Executable, bindparam, func, select, tuple_
+from sqlalchemy import ARRAY, Connection, Executable, bindparam, func, literal, select, tuple_
 from sqlalchemy.dialects import postgresql
 
 from app.db import bulk
@@ -22,7 +22,7 @@ def _lock_statement() -> Executable:
         bindparam("newsletters", type_=ARRAY(t.c.newsletter.type)),
     )
     rows = keys.table_valued("hash", "newsletter", name="keys").render_derived()
-    zero = bindparam("zero", 0)
+    zero = literal(0)
     insert = postgresql.insert(t).from_select(
         ["hash", "newsletter", "count", "refused"],
         select(rows.c.hash, rows.c.newsletter, zero, zero),

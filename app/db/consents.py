@@ -1,10 +1,10 @@
 """The append-only consent record."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
 from app.db import bulk
 from app.db.tables import consent_events as t
@@ -22,7 +22,7 @@ def append(connection: Connection, events: Sequence[dict[str, object]]) -> None:
 
 def requested(
     connection: Connection, asked: Collection[tuple[UUID, int]]
-) -> dict[tuple[UUID, int], Row[Any]]:
+) -> dict[tuple[UUID, int], Mapping[Any, Any]]:
     """Return what was agreed to (policy_version, wording, locale) by (subscription, sequence)."""
     if not asked:
         return {}
@@ -35,7 +35,7 @@ def requested(
             t.c.kind == Kind.REQUESTED.value,
         )
     )
-    return {(row.subscription_id, row.sequence): row for row in rows}
+    return {(row["subscription_id"], row["sequence"]): row for row in rows.mappings()}
 
 
 def redact(connection: Connection, subscription_ids: Collection[UUID]) -> None:

@@ -13,7 +13,8 @@ from uuid import uuid4
 import sqlalchemy
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.errors import Unavailable
@@ -225,7 +226,7 @@ def _away_as_unavailable() -> Iterator[None]:
         if _is_away(error):
             raise Unavailable("The database is away. Try again in a moment.") from error
         raise
-    except (PoolTimeout, OSError, asyncio.TimeoutError) as error:
+    except (TimeoutError, PoolTimeout, OSError) as error:
         raise Unavailable("The database is away. Try again in a moment.") from error
 
 
@@ -238,4 +239,4 @@ def _is_away(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     if state is None:
         return isinstance(error, sqlalchemy.exc.InterfaceError | sqlalchemy.exc.OperationalError)
-    return state.startswith(_AWAY_SQLSTATES)
+    return str(state).startswith(_AWAY_SQLSTATES)

@@ -69,14 +69,13 @@ def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 def database_time(connection: Connection) -> datetime:
     """Return the clock that all workers share; on SQLite they share the host's."""
     if connection.dialect.name == "postgresql":
-        return connection.execute(select(func.clock_timestamp())).scalar_one()
+        now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now
     return datetime.now(UTC)
 
 
-def claim(
-    connection: Connection, worker: str, limit: int, confirm_ttl: timedelta
-) -> tuple[list[Lease], datetime | None]:
-    """Lease up to `limit` due messages, most urgent first; return them and the lease's end.
+def claim(connection: Connection, worker: str, limit: int, confirm_ttl: timedelta) -> list[Lease]:
+    """Lease up to `limit` due messages, most urgent first.
 
     What may not be mailed any more is settled as `skipped` in the same statement. Commit before
     anything is sent.
@@ -86,7 +85,7 @@ def claim(
     ids = _lease(connection, worker, limit, now, confirm_ttl, suspects=False)
     if not ids:
         ids = _lease(connection, worker, 1, now, confirm_ttl, suspects=True)
-    return _in_hand(connection, ids), now + LEASE
+    return _in_hand(connection, ids)
 
 
 def _take_back(connection: Connection, now: datetime) -> None:
@@ -131,10 +130,10 @@ def _lease(
         .values(
             state=case((wanted, "leased"), else_="skipped"),
             outcome=due.c.reason,
-            lease_until=case((wanted, now + LEASE), else_=null()),
+            lease_until=case((wanted, literal(now + LEASE, t.c.lease_until.type)), else_=null()),
             leased_by=case((wanted, worker), else_=null()),
             lease_generation=t.c.lease_generation + 1,
-            settled_at=case((wanted, null()), else_=now),
+            settled_at=case((wanted, null()), else_=literal(now, t.c.settled_at.type)),
         )
         .returning(t.c.id, t.c.state)
     )
@@ -182,7 +181,7 @@ def _in_hand(connection: Connection, ids: Collection[int]) -> list[Lease]:
         .where(bulk.any_of(connection, t.c.id, ids))
         .order_by(t.c.priority, t.c.due_at, t.c.id)
     )
-    return [Lease(*row) for row in rows]
+    return [Lease(**row) for row in rows.mappings()]
 
 
 def renew(connection: Connection, worker: str, ids: Collection[int]) -> set[int]:
@@ -261,11 +260,6 @@ def oldest_due(connection: Connection) -> datetime | None:
     now = database_time(connection)
     due = select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at <= now)
     return connection.execute(due).scalar()
-
-
-def next_due(connection: Connection) -> datetime | None:
-    """Return when the next message comes due."""
-    return connection.execute(select(func.min(t.c.due_at)).where(t.c.state == "waiting")).scalar()
 
 
 def letterheads(connection: Connection) -> dict[str, dict[str, Any]]:

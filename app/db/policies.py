@@ -44,6 +44,13 @@ def read(connection: Connection, version: str) -> dict[str, Any] | None:
     return dict(row) if row else None
 
 
+def current(connection: Connection) -> dict[str, Any] | None:
+    """Return the newest version with its text."""
+    newest = select(*_COLUMNS, t.c.text).order_by(t.c.id.desc()).limit(1)
+    row = connection.execute(newest).mappings().first()
+    return dict(row) if row else None
+
+
 def add(connection: Connection, policy: Policy, text: str) -> None:
     """Publish a version; IntegrityError if the label is taken."""
     connection.execute(

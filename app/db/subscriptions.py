@@ -10,7 +10,7 @@ from sqlalchemy import Connection, case, delete, func, select, update
 
 from app.db import bulk
 from app.db.tables import subscribers, subscriptions
-from app.domain.consent import GENESIS, Head
+from app.domain.consent import NO_EVENTS, Head
 from app.domain.subscription import Status
 
 
@@ -26,7 +26,7 @@ class Subscription:
     newsletter: str
     status: Status | None = None
     generation: int = 0
-    head: Head = Head(0, GENESIS)
+    head: Head = NO_EVENTS
     pending_name: str | None = None
     pending_locale: str | None = None
     requested_at: datetime | None = None
@@ -191,3 +191,10 @@ def unconfirmed(connection: Connection, before: datetime, limit: int) -> list[UU
             .limit(limit)
         )
     )
+
+
+def read(connection: Connection, subscription_id: UUID) -> Subscription | None:
+    """Return one subscription without locking it."""
+    statement = select(*_COLUMNS).join_from(subscriptions, subscribers)
+    row = connection.execute(statement.where(subscriptions.c.id == subscription_id)).first()
+    return _subscription(row._asdict()) if row else None

@@ -53,6 +53,6 @@ def resume(connection: Connection, name: str) -> None:
     """Let mail leave again."""
     connection.execute(
         update(t)
-        .where(t.c.name == name)
+        .where(t.c.name == name, t.c.reason.is_not(None))
         .values(paused_until=None, reason=None, since=None, failures=0)
     )

@@ -14,6 +14,7 @@ from app.db.outbox import CHANNEL
 
 _LOOK_EVERY = 0.05
 _RECONNECT_AFTER = 1.0
+_CONNECT_SECONDS = 10
 
 
 class Wakeups(Protocol):
@@ -86,16 +87,8 @@ async def _listen(url: str, bell: _Bell) -> None:
 
 async def _listen_once(url: str, bell: _Bell) -> None:
     parsed = asyncpg_url(url)
-    host = parsed.query.get("host")
-    connection = await asyncpg.connect(
-        host=parsed.host or (host if isinstance(host, str) else None),
-        port=parsed.port,
-        user=parsed.username,
-        password=parsed.password,
-        database=parsed.database,
-        ssl=parsed.query.get("ssl"),
-        timeout=10,
-    )
+    _, arguments = parsed.get_dialect()().create_connect_args(parsed)
+    connection = await asyncpg.connect(timeout=_CONNECT_SECONDS, **arguments)
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
     try:

@@ -47,9 +47,9 @@ def may_mail(own: Budget, whole: Budget, mail: Mail, now: datetime, cooldown: ti
     """Tell whether a public form may cause this mail now, in one newsletter and in all."""
     if own.last_at is not None and now - own.last_at < cooldown:
         return False
-    if mail is Mail.ALREADY_SUBSCRIBED and own.reminded_at is not None:
-        if now - own.reminded_at < REMINDER_EVERY:
-            return False
+    reminded = own.reminded_at if mail is Mail.ALREADY_SUBSCRIBED else None
+    if reminded is not None and now - reminded < REMINDER_EVERY:
+        return False
     return own.allows(now, UNANSWERED) and whole.allows(now, IN_ALL)
 
 

@@ -46,6 +46,9 @@ class Head:
     hash: str = GENESIS
 
 
+NO_EVENTS = Head()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """What a person, an admin or the service did, before it has its place in a chain."""
@@ -121,7 +124,7 @@ def seal(row: Row) -> str:
 
 
 def canonical(row: Row) -> bytes:
-    """Return the hashed columns as JSON: sorted keys, no spaces, UTF-8, times to the microsecond."""
+    """Return the hashed columns as JSON: sorted keys, no spaces, times to the microsecond."""
     fields = {name: _plain(row[name]) for name in _HASHED}
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 

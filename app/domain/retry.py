@@ -60,14 +60,23 @@ class Decision:
     suppress: bool = False
 
 
-def decide(
-    verdict: Verdict, attempts: int, age: timedelta, lifetime: timedelta, jitter: float
-) -> Decision:
-    """Decide what becomes of a message after a try.
+@dataclass(frozen=True, slots=True)
+class Try:
+    """What is known about a try.
 
-    `attempts` counts tries on the wire, this one included; `lifetime` is how long after its
-    creation the message is still worth sending; `jitter` in [0, 1) spreads retries by up to a fifth.
+    `attempts` of this message and `failures` of the transport in a row count this one; `lifetime`
+    is how long a message is worth sending; `jitter` in [0, 1) spreads retries by up to a fifth.
     """
+
+    attempts: int
+    failures: int
+    age: timedelta
+    lifetime: timedelta
+    jitter: float
+
+
+def decide(verdict: Verdict, tried: Try) -> Decision:
+    """Decide what becomes of a message after a try, and whether everybody has to wait."""
     match verdict.outcome:
         case Outcome.SENT:
             return Decision("sent")
@@ -76,19 +85,22 @@ def decide(
         case Outcome.BAD_MESSAGE:
             return Decision("held")
         case Outcome.SENDER_FAULT:
-            return Decision("waiting", delay=timedelta(), pause=SENDER_PAUSE)
+            return Decision("waiting", delay=SENDER_PAUSE, pause=SENDER_PAUSE)
         case Outcome.RETRY_TRANSPORT:
-            delay = verdict.retry_after or _spread(TRANSPORT_STEPS, attempts, jitter, seconds=1)
-            return _unless_too_old(Decision("waiting", delay=delay, pause=delay), age, lifetime)
+            step = timedelta(seconds=_step(TRANSPORT_STEPS, tried.failures))
+            pause = verdict.retry_after or step * (1 + tried.jitter / 5)
+            # The message waits as long as everybody, and so behind those that are due already.
+            return _unless_too_old(Decision("waiting", delay=pause, pause=pause), tried)
         case Outcome.RETRY_RECIPIENT | Outcome.UNKNOWN:
-            delay = verdict.retry_after or _spread(RECIPIENT_STEPS, attempts, jitter, seconds=60)
-            return _unless_too_old(Decision("waiting", delay=delay), age, lifetime)
+            step = timedelta(minutes=_step(RECIPIENT_STEPS, tried.attempts))
+            delay = verdict.retry_after or step * (1 + tried.jitter / 5)
+            return _unless_too_old(Decision("waiting", delay=delay), tried)
 
 
-def _spread(steps: tuple[int, ...], attempts: int, jitter: float, seconds: int) -> timedelta:
-    step = steps[min(max(attempts, 1), len(steps)) - 1]
-    return timedelta(seconds=step * seconds * (1 + jitter / 5))
+def _step(steps: tuple[int, ...], count: int) -> int:
+    return steps[min(max(count, 1), len(steps)) - 1]
 
 
-def _unless_too_old(decision: Decision, age: timedelta, lifetime: timedelta) -> Decision:
-    return decision if age < lifetime else Decision("failed")
+def _unless_too_old(decision: Decision, tried: Try) -> Decision:
+    too_old = tried.age >= tried.lifetime
+    return Decision("failed", pause=decision.pause) if too_old else decision

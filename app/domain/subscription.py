@@ -86,7 +86,7 @@ _TRANSITIONS: dict[tuple[Status | None, Event], Change] = {
     (Status.PENDING, Event.COMPLAINT): _COMPLAINED,
     (Status.PENDING, Event.HARD_BOUNCE): Change(Status.PENDING, suppress=Reason.HARD_BOUNCE),
     (Status.PENDING, Event.IMPORT): _IMPORTED,
-    # One that was confirmed in an earlier generation goes back to `unsubscribed` instead: see `step`.
+    # One that was confirmed in an earlier generation goes back to `unsubscribed`: see `step`.
     (Status.PENDING, Event.EXPIRE): Change(None, Kind.EXPIRED),
     (Status.CONFIRMED, Event.SIGN_UP): Change(Status.CONFIRMED, mail=Mail.ALREADY_SUBSCRIBED),
     (Status.CONFIRMED, Event.UNSUBSCRIBE): _LEFT,

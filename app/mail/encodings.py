@@ -32,8 +32,10 @@ def mailbox(name: str, phrase: str | None, address: str) -> bytes:
         return f"{name}: {address}\r\n".encode()
     if phrase.isascii():
         quoted = phrase.replace("\\", r"\\").replace('"', r"\"")
-        return f'{name}: "{quoted}" <{address}>\r\n'.encode()
-    return f"{name}: {_words(phrase)}\r\n <{address}>\r\n".encode()
+        phrase = f'"{quoted}"'
+    else:
+        phrase = _words(phrase)
+    return f"{name}: {phrase}\r\n <{address}>\r\n".encode()
 
 
 def _words(text: str) -> str:

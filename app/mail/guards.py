@@ -8,7 +8,7 @@ from app.domain.text import clean
 
 ADDRESS_OCTETS = 254
 URL_LENGTH = 900
-"""In List-Unsubscribe it shares a line of 998 with the name of the header."""
+"""Its line of 998 octets also holds the name of the header."""
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9.-]+")
@@ -17,7 +17,7 @@ _LABELS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 class ComposeError(ValueError):
-    """This mail cannot be made; the sentence names the value, and never repeats it."""
+    """Raised for a mail that cannot be made; it names the wrong value and never repeats it."""
 
 
 def line(value: str, what: str, maximum: int = 200) -> str:
@@ -67,8 +67,9 @@ def url(value: str, what: str) -> bytes:
 
 def host(value: str) -> str:
     """Return a host name as A-labels."""
-    name = _with_ascii_domain(f"postmaster@{value}", "host").rpartition("@")[2]
-    return label(name, "host")
+    if value.isascii():
+        return label(value, "host")
+    return label(_with_ascii_domain(f"postmaster@{value}", "host").partition("@")[2], "host")
 
 
 def label(value: str, what: str) -> str:

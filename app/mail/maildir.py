@@ -24,12 +24,12 @@ class MaildirTransport:
     def __init__(self, path: Path, connections: int) -> None:
         """Touch nothing yet."""
         self.connections = connections
-        self._path = path
+        self.path = path
 
     async def send(self, message: Message) -> Verdict:
         """Deliver one message durably; a second attempt replaces the first."""
         try:
-            await asyncio.to_thread(_deliver, self._path, message)
+            await asyncio.to_thread(_deliver, self.path, message)
         except OSError as error:
             return Verdict(Outcome.RETRY_TRANSPORT, _named(error))
         return Verdict(Outcome.SENT)
@@ -140,4 +140,4 @@ def _date(message: EmailMessage) -> datetime | None:
 
 def _body(message: EmailMessage, kind: str) -> str:
     part = message.get_body((kind,))
-    return "" if part is None else str(part.get_content())
+    return "" if part is None else str(part.get_content()).replace("\r\n", "\n")

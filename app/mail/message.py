@@ -5,6 +5,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import EmailPolicy
+from typing import cast
 
 LINE_LENGTH = 998
 """RFC 5322 2.1.1: octets in a line, less CRLF."""
@@ -55,4 +56,4 @@ POLICY = MailPolicy(linesep="\r\n")
 
 def parse(content: bytes) -> EmailMessage:
     """Read a message back; what is wrong with it is listed in its `defects`."""
-    return BytesParser(EmailMessage, policy=POLICY).parsebytes(content)
+    return cast("EmailMessage", BytesParser(EmailMessage, policy=POLICY).parsebytes(content))

@@ -23,7 +23,7 @@ from app.mail.replies import SERVICE_CLOSING, Phase, classify, failure
 _ENVELOPE = re.compile(r"[^\s\x00-\x20\x7f-\x9f<>]+@[^\s\x00-\x20\x7f-\x9f<>@]+")
 
 
-class Stale(Exception):  # noqa: N818  an event, not an error
+class Stale(Exception):
     """A kept connection had died before the server heard of this message."""
 
 
@@ -41,6 +41,7 @@ class SmtpTransport:
     ) -> None:
         """Connect to nobody yet; `context` replaces the system's certificates."""
         self.connections = connections
+        self.server = server
         self._timeouts = timeouts or Timeouts()
         self._slots = asyncio.Semaphore(connections)
         self._pool = Connections(server, self._timeouts, context)

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from app.db import consents, newsletters, policies, subscribers
 from app.domain import consent
-from app.domain.consent import Head
+from app.domain.consent import NO_EVENTS, Head
 from app.domain.errors import NotFound
 from app.domain.subscription import Kind
 
@@ -71,7 +71,7 @@ def _check(
     chain: list[dict[str, Any]], kept: tuple[int, str] | None, known: "_Texts"
 ) -> Break | None:
     redacted = consent.redaction_end({event["sequence"]: event["kind"] for event in chain})
-    head = Head()
+    head = NO_EVENTS
     for event in chain:
         fault = consent.fault_in(event, head, redacted=event["sequence"] < redacted)
         fault = fault or known.fault_in(event)

@@ -34,7 +34,7 @@ class Groups:
         """
         if self._closed or len(self._waiting) >= WAITING_LINE:
             raise Busy("Too many requests are waiting. Try again in a moment.")
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result | Exception] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work_off())

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import Connection
@@ -12,7 +12,7 @@ from app.db import outbox, transports
 from app.db.outbox import Lease, Settlement
 from app.db.transports import Pause
 from app.domain.address import envelope
-from app.domain.retry import GIVE_UP_AFTER, Outcome, Verdict, decide
+from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
@@ -23,12 +23,10 @@ from app.services.house import House
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """What a claim brought: leases, until when they hold, what mail shows of each newsletter."""
+    """What a claim brought: leases, and what mail shows of each newsletter."""
 
     leases: list[Lease]
-    until: datetime | None
     letterheads: dict[str, Letterhead]
-    next_due: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +42,25 @@ def claim(connection: Connection, house: House, worker: str, transport: str, lim
     pause = transports.read(connection, transport)
     if pause is not None:
         if pause.until is not None and pause.until > outbox.database_time(connection):
-            return Hand([], None, {}, pause.until)
+            return Hand([], {})
         limit = 1
-    leases, until = outbox.claim(connection, worker, limit, house.confirm_ttl)
+    leases = outbox.claim(connection, worker, limit, house.confirm_ttl)
     if not leases:
-        return Hand([], None, {}, outbox.next_due(connection))
+        return Hand([], {})
     host = urlsplit(house.base_url).hostname or "localhost"
     shown = outbox.letterheads(connection)
     heads = {slug: Letterhead(**values, host=host) for slug, values in shown.items()}
-    return Hand(leases, until, heads, None)
+    return Hand(leases, heads)
+
+
+def give_back(connection: Connection, leases: Sequence[Lease]) -> None:
+    """Return messages that were never tried, for any worker to take at once."""
+    outbox.give_back(connection, leases)
+
+
+def renew(connection: Connection, worker: str, ids: Sequence[int]) -> set[int]:
+    """Prolong leases; return the ids of those that are still ours."""
+    return outbox.renew(connection, worker, ids)
 
 
 def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
@@ -72,51 +80,47 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
     return compose(lease.kind, letterhead).fill(letter)
 
 
-def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> None:
-    """Write what became of messages, and what follows for addresses and for the transport."""
+def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
+    """Write what became of messages, and what follows for addresses and for the transport.
+
+    Returns whether the transport rests now.
+    """
     now = outbox.database_time(connection)
-    decided = [(t, decide(t.verdict, t.lease.attempts + 1, *_ages(house, t, now))) for t in tried]
+    resting = transports.read(connection, transport)
+    failures = resting.failures + 1 if resting else 1
+    decided = [(t, decide(t.verdict, _try(house, t, failures, now))) for t in tried]
     bounced = [Bounce(subscription=t.lease.subscription_id) for t, d in decided if d.suppress]
     if bounced:
         subscriptions.apply(connection, bounced, house)
-    done = [
-        Settlement(
-            lease=t.lease,
-            state=decision.state,
-            outcome=" ".join(filter(None, (t.verdict.outcome, t.verdict.detail))),
-            provider_id=t.verdict.provider_id,
-            due_at=None if decision.delay is None else now + decision.delay,
-        )
-        for t, decision in decided
-    ]
-    outbox.settle(connection, done)
-    _rest_or_resume(connection, transport, tried, [d.pause for _, d in decided], now)
-
-
-def _ages(house: House, tried: Tried, now: datetime) -> tuple[timedelta, timedelta, float]:
-    is_confirm = tried.lease.kind == Mail.CONFIRM
-    lifetime = house.confirm_ttl if is_confirm else GIVE_UP_AFTER
-    return now - tried.lease.created_at, lifetime, random.random()  # noqa: S311 - spreads retries
-
-
-def _rest_or_resume(
-    connection: Connection,
-    name: str,
-    tried: Sequence[Tried],
-    pauses: Sequence[timedelta | None],
-    now: datetime,
-) -> None:
-    """Let the transport rest after a fault that is nobody's; any success ends the rest."""
-    resting = transports.read(connection, name)
+    outbox.settle(connection, [_settlement(t, decision, now) for t, decision in decided])
     if any(t.verdict.outcome is Outcome.SENT for t in tried):
-        if resting is not None:
-            transports.resume(connection, name)
-        return
-    longest = max((p for p in pauses if p is not None), default=None)
-    if longest is None:
-        return
-    reason = next(t.verdict for t, p in zip(tried, pauses, strict=True) if p is not None)
+        transports.resume(connection, transport)
+        return False
+    pauses = [(d.pause, t.verdict) for t, d in decided if d.pause is not None]
+    if not pauses:
+        return resting is not None
+    longest, verdict = max(pauses, key=lambda pause: pause[0])
+    reason = f"{verdict.outcome} {verdict.detail}".strip()
     since = resting.since if resting else now
-    failures = resting.failures + 1 if resting else 1
-    found = Pause(now + longest, f"{reason.outcome} {reason.detail}".strip(), since, failures)
-    transports.pause(connection, name, found)
+    transports.pause(connection, transport, Pause(now + longest, reason, since, failures))
+    return True
+
+
+def _try(house: House, tried: Tried, failures: int, now: datetime) -> Try:
+    return Try(
+        attempts=tried.lease.attempts + 1,
+        failures=failures,
+        age=now - tried.lease.created_at,
+        lifetime=house.confirm_ttl if tried.lease.kind == Mail.CONFIRM else GIVE_UP_AFTER,
+        jitter=random.random(),  # noqa: S311 - spreads retries, keeps no secret
+    )
+
+
+def _settlement(tried: Tried, decision: Decision, now: datetime) -> Settlement:
+    return Settlement(
+        lease=tried.lease,
+        state=decision.state,
+        outcome=" ".join(filter(None, (tried.verdict.outcome, tried.verdict.detail))),
+        provider_id=tried.verdict.provider_id,
+        due_at=None if decision.delay is None else now + decision.delay,
+    )

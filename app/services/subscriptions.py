@@ -245,7 +245,7 @@ def _expire(fold: _Fold, command: Expire) -> Result:
         # Whoever signs up again starts a new chain; the removed one must not be found any more.
         fold.changed.pop(row.id, None)
         fold.rows.pop(row.id, None)
-        fold.owners[row.email_key][1].pop(row.newsletter, None)
+        fold.owners.get(row.email_key, (None, {}))[1].pop(row.newsletter, None)
         fold.removed.append(row)
     return Done(Answer.DONE)
 
@@ -267,10 +267,11 @@ def _row_of(fold: _Fold, address: Address, slug: str) -> Subscription:
 
 def _keep(fold: _Fold, row: Subscription) -> None:
     """Remember a changed subscription, so that the next command of this list finds it."""
-    if row.email_key not in fold.owners:
-        fold.new_owners[row.email_key] = row
-        fold.owners[row.email_key] = (row.subscriber_id, {})
-    fold.owners[row.email_key][1][row.newsletter] = row.id
+    if row.id not in fold.rows:
+        if row.email_key not in fold.owners:
+            fold.new_owners[row.email_key] = row
+            fold.owners[row.email_key] = (row.subscriber_id, {})
+        fold.owners[row.email_key][1][row.newsletter] = row.id
     fold.rows[row.id] = fold.changed[row.id] = row
 
 

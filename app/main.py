@@ -1,0 +1,191 @@
+"""Puts the parts together: engine, door, routers, problem handlers, and the worker."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from app.db.engine import Engine, open_engine
+from app.db.wakeups import Wakeups, open_wakeups
+from app.domain.errors import Invalid, Problem
+from app.mail.transport import open_transport
+from app.services import subscriptions
+from app.services.commands import Command, Result
+from app.services.groups import Groups, Run
+from app.services.house import House
+from app.settings import Settings
+from app.tokens import Tokens
+from app.web import bodies, problems, rendering
+from app.web.api import health, newsletters, policies, subscribers
+from app.web.api import subscriptions as api_subscriptions
+from app.web.deps import Site
+from app.web.envelope import Envelope
+from app.web.limits import BodyLimit
+from app.web.pages import confirm, mailbox, sign_up, unsubscribe
+from app.worker.loop import Worker
+
+_DESCRIPTION = "Newsletter subscriptions with double opt-in and provable consent."
+
+
+def house_of(settings: Settings) -> House:
+    """Return the rules of the installation."""
+    return House(
+        base_url=settings.base_url,
+        tokens=Tokens(tuple(key.get_secret_value() for key in settings.secret_keys)),
+        hash_key=settings.hash_key.get_secret_value().encode(),
+        confirm_ttl=settings.confirm_ttl,
+        confirm_cooldown=settings.confirm_cooldown,
+    )
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Return the database of the installation."""
+    pooler = settings.database_pooler == "transaction"
+    return open_engine(settings.sqlalchemy_url, pooler=pooler)
+
+
+def configure_logging(log_format: str) -> None:
+    """Send one line for each outcome to standard error."""
+    last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer() if log_format == "json" else last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def from_environment() -> FastAPI:
+    """Return the application for one of several server processes."""
+    settings = Settings()
+    configure_logging(settings.log_format)
+    return create_app(settings)
+
+
+def create_app(
+    settings: Settings, *, house: House | None = None, with_worker: bool = False, dev: bool = False
+) -> FastAPI:
+    """Return the application.
+
+    `with_worker` sends mail in the same process; `dev` adds the mailbox page; `house` replaces
+    what the settings say, for tests.
+    """
+    rules = house or house_of(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = engine_of(settings)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(engine.close)
+            bell = await stack.enter_async_context(_worker(settings, engine, rules, on=with_worker))
+            groups = Groups(_door(engine, rules), bell.wake if bell else None)
+            draining = asyncio.Event()
+            app.state.site = Site(
+                house=rules,
+                engine=engine,
+                groups=groups,
+                trusted_proxies=settings.trusted_proxies,
+                consent_ip=settings.consent_ip,
+                is_draining=draining.is_set,
+            )
+            yield
+            draining.set()
+            await groups.close()
+
+    app = FastAPI(
+        title="Newsletter",
+        version="1",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_routes(app, settings if dev else None)
+    _add_handlers(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Envelope)
+    return app
+
+
+def _door(engine: Engine, house: House) -> Run:
+    async def run(commands: Sequence[Command]) -> list[Result]:
+        return await engine.write(subscriptions.apply, commands, house)
+
+    return run
+
+
+@contextlib.asynccontextmanager
+async def _worker(
+    settings: Settings, engine: Engine, house: House, *, on: bool
+) -> AsyncIterator[Wakeups | None]:
+    """Run an embedded worker while inside, if it is wanted."""
+    if not on:
+        yield None
+        return
+    async with open_worker(settings, engine, house) as worker:
+        stop = asyncio.Event()
+        running = asyncio.create_task(worker.run(stop))
+        try:
+            yield worker.wakeups
+        finally:
+            stop.set()
+            await running
+
+
+@contextlib.asynccontextmanager
+async def open_worker(settings: Settings, engine: Engine, house: House) -> AsyncIterator[Worker]:
+    """Return a worker that watches the database; it does not run yet."""
+    transport = open_transport(settings.transport_url, settings.mail_connections)
+    async with open_wakeups(settings.sqlalchemy_url, settings.listen_url) as wakeups:
+        yield Worker(engine, house, transport, wakeups, settings.unconfirmed_retention)
+
+
+def _add_routes(app: FastAPI, dev: Settings | None) -> None:
+    for module in (api_subscriptions, newsletters, policies, subscribers, health):
+        app.include_router(module.router)
+    for page in (sign_up, confirm, unsubscribe):
+        app.include_router(page.router)
+    if dev is not None:
+        app.include_router(mailbox.router_of(Path(dev.transport_url.partition("://")[2])))
+    app.mount("/static", StaticFiles(directory=rendering.STATIC))
+
+
+def _add_handlers(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def refused(request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)  # noqa: S101 - what it is registered for
+        return _answer(request, problems.of(problem))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        shown = [{**e, "loc": e["loc"][1:]} for e in error.errors()]
+        return _answer(request, problems.of(Invalid(bodies.faults_of(shown))))
+
+    @app.exception_handler(HTTPException)
+    async def failed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        return _answer(request, problems.of_status(error.status_code), dict(error.headers or {}))
+
+
+def _answer(
+    request: Request, members: dict[str, object], headers: dict[str, str] | None = None
+) -> Response:
+    """Answer machines with problem details and people with a page."""
+    if problems.is_api_path(request.url.path):
+        return problems.as_json(members, headers)
+    status = int(str(members["status"]))
+    context = {**members, "action": {"url": "/", "label": "All newsletters"}}
+    headers = {**problems.headers_of(status), **(headers or {}), "X-Robots-Tag": "noindex"}
+    return rendering.page("problem.html", context, status, headers)

@@ -1,0 +1,199 @@
+"""Newsletters: the public form description, and what admins create and change."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from app.db import newsletters as rows
+from app.db.newsletters import Newsletter
+from app.domain.errors import Fault, Invalid, NoPolicy, NotFound
+from app.services import newsletters
+from app.web import bodies, negotiation, problems
+from app.web.deps import AnyKey, AnySite, NewsletterKey
+from app.web.fields import (
+    BareAddress,
+    Header,
+    Locale,
+    NeededHeader,
+    Origin,
+    Paragraph,
+    Slug,
+    Strict,
+    WebUrl,
+)
+
+router = APIRouter(tags=["newsletters"])
+
+
+class NewsletterShown(BaseModel):
+    """A newsletter as admins see it."""
+
+    slug: str
+    name: str
+    from_address: str
+    from_name: str | None
+    reply_to: str | None
+    pitch: str
+    promise: str
+    consent_text: str
+    wording: str
+    postal_address: str | None
+    allowed_origins: list[str]
+    thank_you_url: str | None
+    confirmed_url: str | None
+    welcome: bool
+    archive: bool
+    locale: str
+    default: bool
+    created_at: str
+    updated_at: str
+
+
+class Changes(Strict):
+    """What can be changed; what is left out stays as it is."""
+
+    name: NeededHeader = ""
+    from_address: BareAddress = ""
+    from_name: Header | None = None
+    reply_to: BareAddress | None = None
+    pitch: Paragraph = ""
+    promise: Paragraph = ""
+    consent_text: Annotated[Paragraph, Field(min_length=1)] = ""
+    postal_address: Paragraph | None = None
+    allowed_origins: Annotated[list[Origin], Field(max_length=50, default_factory=list)]
+    thank_you_url: WebUrl | None = None
+    confirmed_url: WebUrl | None = None
+    welcome: bool = False
+    archive: bool = False
+    locale: Locale = "en"
+    default: bool = False
+
+    def columns(self) -> dict[str, Any]:
+        """Return only what was sent, as columns."""
+        values = self.model_dump(exclude_unset=True)
+        if "default" in values:
+            values["is_default"] = values.pop("default")
+        return values
+
+
+class NewNewsletter(Changes):
+    """A new newsletter."""
+
+    slug: Slug
+    name: NeededHeader
+    from_address: BareAddress
+
+
+class FormDescription(BaseModel):
+    """All that somebody needs who builds a form of their own."""
+
+    newsletter: str
+    name: str
+    pitch: str
+    promise: str
+    consent_text: str
+    wording: str
+    policy_version: str
+    policy_url: str
+    action: str
+    fields: list[str]
+
+
+def _shown(newsletter: Newsletter) -> dict[str, Any]:
+    values = asdict(newsletter)
+    values["default"] = values.pop("is_default")
+    return NewsletterShown(
+        **{
+            **values,
+            "created_at": newsletter.created_at.isoformat(),
+            "updated_at": newsletter.updated_at.isoformat(),
+        }
+    ).model_dump()
+
+
+_FIELDS = ["email", "consent", "newsletter", "policy_version", "wording", "name", "locale"]
+
+
+@router.get(
+    "/v1/newsletters/{slug}/form",
+    tags=["public"],
+    response_model=FormDescription,
+    responses=problems.documented(404, 503),
+)
+async def form(slug: str, request: Request, site: AnySite) -> Response:
+    """Describe the form of a newsletter."""
+    catalog = await site.catalog()
+    newsletter = catalog.newsletters.get(slug)
+    if newsletter is None:
+        raise NotFound("There is no such newsletter.")
+    if not catalog.policies:
+        raise NoPolicy("No privacy policy has been published yet.")
+    described = FormDescription(
+        newsletter=newsletter.slug,
+        name=newsletter.name,
+        pitch=newsletter.pitch,
+        promise=newsletter.promise,
+        consent_text=newsletter.consent_text,
+        wording=newsletter.wording,
+        policy_version=catalog.policies[0].version,
+        policy_url=catalog.policies[0].url,
+        action=f"{site.house.base_url}/v1/subscriptions",
+        fields=[*_FIELDS, "page_url", "website"],
+    )
+    cors = negotiation.cors(request, set(newsletter.allowed_origins))
+    return JSONResponse(described.model_dump(), headers={"Vary": "Origin", **cors})
+
+
+@router.get("/v1/newsletters", responses=problems.documented(401, 503))
+async def list_all(site: AnySite, key: AnyKey) -> dict[str, list[NewsletterShown]]:
+    """List every newsletter that the key may see."""
+    found = await site.engine.read(rows.read_all)
+    seen = [n for n in found if key.newsletter in {None, n.slug}]
+    return {"items": [NewsletterShown(**_shown(n)) for n in seen]}
+
+
+@router.post(
+    "/v1/newsletters",
+    status_code=201,
+    response_model=NewsletterShown,
+    responses=problems.documented(400, 401, 403, 409, 413, 415, 422, 503),
+    openapi_extra=bodies.described(NewNewsletter),
+)
+async def create(request: Request, site: AnySite, key: NewsletterKey) -> Response:
+    """Create a newsletter, and register its consent text as a wording."""
+    body = bodies.checked(NewNewsletter, await bodies.json_object(request))
+    key.require_newsletter(None if key.newsletter is None else body.slug)
+    now = site.house.clock()
+    made = await site.engine.write(newsletters.create, body.columns(), now)
+    location = {"Location": f"/v1/newsletters/{made.slug}"}
+    return JSONResponse(_shown(made), 201, location)
+
+
+@router.get("/v1/newsletters/{slug}", responses=problems.documented(401, 403, 404, 503))
+async def read(slug: str, site: AnySite, key: AnyKey) -> NewsletterShown:
+    """Return one newsletter."""
+    key.require_newsletter(slug)
+    found = await site.engine.read(rows.read, slug)
+    if found is None:
+        raise NotFound("There is no such newsletter.")
+    return NewsletterShown(**_shown(found))
+
+
+@router.patch(
+    "/v1/newsletters/{slug}",
+    response_model=NewsletterShown,
+    responses=problems.documented(400, 401, 403, 404, 413, 415, 422, 503),
+    openapi_extra=bodies.described(Changes),
+)
+async def change(slug: str, request: Request, site: AnySite, key: NewsletterKey) -> Response:
+    """Change a newsletter; a changed consent text registers a new wording."""
+    key.require_newsletter(slug)
+    body = bodies.checked(Changes, await bodies.json_object(request))
+    if not body.model_fields_set:
+        raise Invalid([Fault("", "Send at least one value to change.")])
+    now = site.house.clock()
+    changed = await site.engine.write(newsletters.change, slug, body.columns(), now)
+    return JSONResponse(_shown(changed))

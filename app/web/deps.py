@@ -1,0 +1,78 @@
+"""What every route needs: the installation that this process serves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from app.db import keys as key_rows
+from app.db.engine import Engine
+from app.domain import text
+from app.domain.errors import Unauthenticated
+from app.services import keys
+from app.services.catalog import Catalog
+from app.services.commands import Source
+from app.services.groups import Groups
+from app.services.house import House
+from app.services.keys import Key, Scope
+from app.web import client_address
+from app.web.client_address import Networks
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The rules, the database, the door, and how the client's address is read."""
+
+    house: House
+    engine: Engine
+    groups: Groups
+    trusted_proxies: Networks
+    consent_ip: str
+    is_draining: Callable[[], bool]
+
+    async def catalog(self) -> Catalog:
+        """Return newsletters, wordings and policies as they are now."""
+        return await self.engine.read(self.house.catalog.current)
+
+    def source(self, request: Request, method: str, page_url: str | None = None) -> Source:
+        """Return where a request came from, for the record."""
+        ip = client_address.of(request, self.trusted_proxies)
+        return Source(
+            method=method,
+            ip=client_address.recorded(ip, self.consent_ip),
+            user_agent=text.user_agent(request.headers.get("user-agent")),
+            page_url=text.page_url(page_url),
+        )
+
+
+def _site(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+AnySite = Annotated[Site, Depends(_site)]
+
+
+def key_with(scope: Scope | None) -> Callable[..., object]:
+    """Return a dependency that lets in whoever presents a valid key with the scope."""
+
+    async def check(
+        site: AnySite, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    ) -> Key:
+        scheme, _, presented = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not presented:
+            raise Unauthenticated("Send a key: Authorization: Bearer nl_...")
+        now = site.house.clock()
+        key = await site.engine.read(keys.check, presented.strip(), now)
+        if key.is_stale:
+            await site.engine.write(key_rows.touch, key.id, now)
+        key.require(scope)
+        return key
+
+    return check
+
+
+ReadingKey = Annotated[Key, Depends(key_with(Scope.SUBSCRIBERS_READ))]
+NewsletterKey = Annotated[Key, Depends(key_with(Scope.NEWSLETTERS_WRITE))]
+AnyKey = Annotated[Key, Depends(key_with(None))]

@@ -1,0 +1,91 @@
+"""The types of incoming values, each cleaned before anything else sees it."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
+
+from app.domain import address, text
+from app.domain.address import EMAIL_LENGTH, Address
+
+
+class Strict(BaseModel):
+    """A JSON object: exact types, no unknown members."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _line(maximum: int, *, header: bool = False) -> AfterValidator:
+    return AfterValidator(lambda value: text.clean(value, maximum, header=header))
+
+
+def _needed(value: str) -> str:
+    if not value:
+        raise ValueError("This cannot be empty.")
+    return value
+
+
+def _block(maximum: int) -> AfterValidator:
+    return AfterValidator(lambda value: text.clean(value, maximum, multiline=True))
+
+
+def _slug(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
+        raise ValueError("Use lower-case letters, digits and single hyphens.")
+    return value
+
+
+def _web_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or re.search(r"[\s<>\"\\]", value) or "@" in parts.netloc:
+        raise ValueError("Use an http or https address.")
+    return value
+
+
+def _origin(value: str) -> str:
+    _web_url(value)
+    if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", value):
+        raise ValueError("Use an origin such as https://www.example.org, without a path.")
+    return value
+
+
+def _address(value: object) -> Address:
+    if not isinstance(value, str):
+        raise ValueError("Send the address as text.")  # noqa: TRY004 - pydantic catches ValueError
+    return address.parse(value)
+
+
+def _bare_address(value: str) -> str:
+    return address.parse(value).email
+
+
+Line = Annotated[str, _line(200)]
+Slug = Annotated[str, Field(max_length=63), _line(63), AfterValidator(_slug)]
+SlugRef = Annotated[str, _line(63)]
+Header = Annotated[str, _line(text.NAME_LENGTH, header=True)]
+NeededHeader = Annotated[Header, AfterValidator(_needed)]
+Paragraph = Annotated[str, _block(2_000)]
+Document = Annotated[str, _block(500_000), AfterValidator(_needed)]
+Email = Annotated[
+    Address,
+    PlainValidator(_address),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": EMAIL_LENGTH}),
+]
+BareAddress = Annotated[str, AfterValidator(_bare_address)]
+PersonName = Annotated[str, AfterValidator(text.person_name)]
+Locale = Annotated[str, AfterValidator(text.locale)]
+WebUrl = Annotated[str, _line(text.PAGE_URL_LENGTH), AfterValidator(_web_url)]
+Origin = Annotated[str, _line(255), AfterValidator(_origin)]
+Version = Annotated[str, _line(50), AfterValidator(_needed)]

@@ -1,0 +1,96 @@
+"""The page that a confirmation mail links to; only its button confirms."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from sqlalchemy.engine import Connection
+
+from app.db import subscriptions
+from app.db.newsletters import Newsletter
+from app.domain.errors import NotFound
+from app.domain.subscription import Status
+from app.services import links
+from app.services.commands import Answer, Confirm
+from app.services.house import House
+from app.services.links import ConfirmLink
+from app.tokens import TokenError
+from app.web import rendering
+from app.web.deps import AnySite, Site
+
+router = APIRouter(tags=["public"])
+
+_PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
+PAGES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A page", **_PAGE},
+    404: {"description": "Not a link of ours", **_PAGE},
+    410: {"description": "The link is no longer valid", **_PAGE},
+    413: {"description": "Too large", **_PAGE},
+    503: {"description": "Away; try again", **_PAGE},
+}
+
+
+@router.get("/confirm/{token}", response_class=HTMLResponse, responses=PAGES)
+async def show(token: str, site: AnySite) -> HTMLResponse:
+    """Show one button. Nothing changes: mail scanners follow links."""
+    link = _link(site, token)
+    newsletter, answer = await site.engine.read(_look, site.house, link)
+    if answer is None and newsletter is not None:
+        context = {"newsletter": newsletter, "token": token}
+        return rendering.page("confirm.html", context, headers=rendering.PRIVATE)
+    return _answered(answer or Answer.LINK_EXPIRED, newsletter)
+
+
+@router.post("/confirm/{token}", response_class=HTMLResponse, responses=PAGES)
+async def confirm(token: str, request: Request, site: AnySite) -> HTMLResponse:
+    """Confirm; doing it twice is well."""
+    link = _link(site, token)
+    done = await site.groups.submit(
+        Confirm(
+            subscription=link.subscription,
+            generation=link.generation,
+            sequence=link.sequence,
+            expired=link.expired,
+            source=site.source(request, "page"),
+        )
+    )
+    return _answered(done.answer, done.newsletter)
+
+
+def _link(site: Site, token: str) -> ConfirmLink:
+    try:
+        return links.read_confirm(site.house, token)
+    except TokenError as error:
+        detail = "This is not a complete link of ours. Copy the whole link from the mail."
+        raise NotFound(detail) from error
+
+
+def _look(
+    connection: Connection, house: House, link: ConfirmLink
+) -> tuple[Newsletter | None, Answer | None]:
+    """Return the newsletter, and what confirming would answer if it would change nothing."""
+    row = subscriptions.read(connection, link.subscription)
+    if row is None:
+        return None, Answer.LINK_EXPIRED
+    newsletter = house.catalog.current(connection).newsletters[row.newsletter]
+    if row.generation != link.generation or row.status is Status.UNSUBSCRIBED:
+        return newsletter, Answer.LEFT_SINCE
+    if row.status is Status.CONFIRMED:
+        return newsletter, Answer.ALREADY_CONFIRMED
+    return newsletter, Answer.LINK_EXPIRED if link.expired else None
+
+
+def _answered(answer: Answer, newsletter: Newsletter | None) -> HTMLResponse:
+    if newsletter is not None and answer in {Answer.CONFIRMED, Answer.ALREADY_CONFIRMED}:
+        context = {"newsletter": newsletter, "already": answer is Answer.ALREADY_CONFIRMED}
+        return rendering.page("confirmed.html", context, headers=rendering.PRIVATE)
+    left = "You have left this newsletter since this mail was sent, so its link is void."
+    late = "Links in confirmation mails work for a limited time, and this one is too old."
+    again = newsletter and {"url": f"/newsletters/{newsletter.slug}", "label": "Sign up again"}
+    context = {
+        "title": "This link is no longer valid",
+        "detail": left if answer is Answer.LEFT_SINCE else late,
+        "status": 410,
+        "action": again,
+    }
+    return rendering.page("problem.html", context, 410, rendering.PRIVATE)

@@ -1,0 +1,68 @@
+"""Leaving: one button for people, one POST for mail programs (RFC 8058)."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from sqlalchemy.engine import Connection
+
+from app.db import subscriptions
+from app.db.newsletters import Newsletter
+from app.domain.errors import NotFound, Problem
+from app.services import links
+from app.services.commands import Unsubscribe
+from app.services.house import House
+from app.tokens import TokenError
+from app.web import bodies, rendering
+from app.web.deps import AnySite, Site
+from app.web.pages.confirm import PAGES
+
+router = APIRouter(tags=["public"])
+
+_FIELD = "List-Unsubscribe"
+_ONE_CLICK = "One-Click"
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: PAGES[status] for status in (200, 404, 413, 503)
+}
+
+
+@router.get("/unsubscribe/{token}", response_class=HTMLResponse, responses=_ANSWERS)
+async def show(token: str, site: AnySite) -> HTMLResponse:
+    """Show one button. Nothing changes: mail scanners follow links."""
+    newsletter = await site.engine.read(_newsletter, site.house, _subscription(site, token))
+    context = {"newsletter": newsletter, "token": token}
+    return rendering.page("unsubscribe.html", context, headers=rendering.PRIVATE)
+
+
+@router.post("/unsubscribe/{token}", response_class=HTMLResponse, responses=_ANSWERS)
+async def leave(token: str, request: Request, site: AnySite) -> HTMLResponse:
+    """Leave at once; the answer is the same for whoever has left or was erased before."""
+    subscription = _subscription(site, token)
+    method = "one_click" if await _is_one_click(request) else "page"
+    source = site.source(request, method)
+    done = await site.groups.submit(Unsubscribe(subscription=subscription, source=source))
+    context = {"newsletter": done.newsletter}
+    return rendering.page("unsubscribed.html", context, headers=rendering.PRIVATE)
+
+
+async def _is_one_click(request: Request) -> bool:
+    """Tell whether a mail program posts; a body that cannot be read must not keep anybody in."""
+    try:
+        fields = await bodies.form_fields(request, {_FIELD: None})
+    except Problem:
+        return False
+    return fields.get(_FIELD) == _ONE_CLICK
+
+
+def _subscription(site: Site, token: str) -> UUID:
+    try:
+        return links.read_unsubscribe(site.house, token)
+    except TokenError as error:
+        detail = "This is not a complete link of ours. Copy the whole link from the mail."
+        raise NotFound(detail) from error
+
+
+def _newsletter(connection: Connection, house: House, subscription: UUID) -> Newsletter | None:
+    row = subscriptions.read(connection, subscription)
+    return house.catalog.current(connection).newsletters[row.newsletter] if row else None

@@ -1,0 +1,1 @@
+"""The second process: sends what is due, and sweeps."""

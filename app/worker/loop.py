@@ -1,0 +1,63 @@
+"""The worker's life: deliver and sweep until told to stop."""
+
+import asyncio
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from app.db.engine import Engine
+from app.db.wakeups import Wakeups
+from app.mail.transport import Transport
+from app.services import retention
+from app.services.house import House
+from app.worker.deliver import Delivery
+
+_SWEEP_EVERY = 3600.0
+_SWEEP_AGAIN = 1.0
+
+log = structlog.get_logger()
+
+
+def worker_name() -> str:
+    """Return a name that no other worker has, now or later."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+async def sweep(engine: Engine, house: House, unconfirmed_retention: timedelta) -> None:
+    """Remove what is kept no longer than needed, every hour."""
+    while True:
+        seconds = _SWEEP_EVERY
+        try:
+            count = await engine.write(retention.expire_unconfirmed, house, unconfirmed_retention)
+            seconds = _SWEEP_AGAIN if count else _SWEEP_EVERY
+        except Exception as error:  # noqa: BLE001 - the top of the loop: log, and go on
+            log.error("sweep_failed", error=type(error).__qualname__)
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker works with."""
+
+    engine: Engine
+    house: House
+    transport: Transport
+    wakeups: Wakeups
+    unconfirmed_retention: timedelta
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver and sweep until stopped; then nothing of ours is on the wire or leased."""
+        delivery = Delivery(self.engine, self.house, self.transport, worker_name())
+        sweeping = asyncio.create_task(sweep(self.engine, self.house, self.unconfirmed_retention))
+        log.info("worker_started")
+        try:
+            await delivery.run(self.wakeups, stop)
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+            await self.transport.close()
+        log.info("worker_stopped")
