@@ -74,13 +74,14 @@ def database_time(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-def claim(connection: Connection, worker: str, limit: int, confirm_ttl: timedelta) -> list[Lease]:
+def claim(
+    connection: Connection, worker: str, limit: int, now: datetime, confirm_ttl: timedelta
+) -> list[Lease]:
     """Lease up to `limit` due messages, most urgent first.
 
     What may not be mailed any more is settled as `skipped` in the same statement. Commit before
     anything is sent.
     """
-    now = database_time(connection)
     _take_back(connection, now)
     ids = _lease(connection, worker, limit, now, confirm_ttl, suspects=False)
     if not ids:
@@ -184,13 +185,12 @@ def _in_hand(connection: Connection, ids: Collection[int]) -> list[Lease]:
     return [Lease(**row) for row in rows.mappings()]
 
 
-def renew(connection: Connection, worker: str, ids: Collection[int]) -> set[int]:
+def renew(connection: Connection, worker: str, ids: Collection[int], now: datetime) -> set[int]:
     """Prolong leases that this worker still holds; return the ids of those."""
-    until = database_time(connection) + LEASE
     rows = connection.scalars(
         update(t)
         .where(bulk.any_of(connection, t.c.id, ids), t.c.state == "leased", t.c.leased_by == worker)
-        .values(lease_until=until)
+        .values(lease_until=now + LEASE)
         .returning(t.c.id)
     )
     return set(rows)
@@ -218,14 +218,13 @@ _SETTLE = (
 )
 
 
-def settle(connection: Connection, settlements: Sequence[Settlement]) -> None:
+def settle(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> None:
     """Write what became of messages.
 
     `sent` is a fact and settles any row that is not sent yet; all else needs the current lease.
     """
     if not settlements:
         return
-    now = database_time(connection)
     rows = [
         {
             "row_id": done.lease.id,
@@ -255,9 +254,8 @@ def give_back(connection: Connection, leases: Collection[Lease]) -> None:
         )
 
 
-def oldest_due(connection: Connection) -> datetime | None:
+def oldest_due(connection: Connection, now: datetime) -> datetime | None:
     """Return since when the oldest message that could be sent has waited."""
-    now = database_time(connection)
     due = select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at <= now)
     return connection.execute(due).scalar()
 

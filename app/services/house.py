@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy.engine import Connection
+
+from app.db.outbox import database_time
 from app.domain.address import abuse_key
 from app.domain.budget import keyed_hash
 from app.domain.identifiers import uuid7
@@ -20,7 +23,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """One installation, as values."""
+    """One installation, as values.
+
+    `clock` is this process's; `shared_clock` is the database's, for what workers agree on.
+    """
 
     base_url: str
     tokens: Tokens
@@ -28,6 +34,7 @@ class House:
     confirm_ttl: timedelta = timedelta(days=7)
     confirm_cooldown: timedelta = timedelta(minutes=15)
     clock: Callable[[], datetime] = utc_now
+    shared_clock: Callable[[Connection], datetime] = database_time
     catalog: CatalogCache = field(default_factory=CatalogCache)
 
     def new_id(self) -> UUID:

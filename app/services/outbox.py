@@ -39,12 +39,13 @@ class Tried:
 
 def claim(connection: Connection, house: House, worker: str, transport: str, limit: int) -> Hand:
     """Lease what is due, unless the transport rests; after a rest, one message probes."""
+    now = house.shared_clock(connection)
     pause = transports.read(connection, transport)
     if pause is not None:
-        if pause.until is not None and pause.until > outbox.database_time(connection):
+        if pause.until is not None and pause.until > now:
             return Hand([], {})
         limit = 1
-    leases = outbox.claim(connection, worker, limit, house.confirm_ttl)
+    leases = outbox.claim(connection, worker, limit, now, house.confirm_ttl)
     if not leases:
         return Hand([], {})
     host = urlsplit(house.base_url).hostname or "localhost"
@@ -58,9 +59,9 @@ def give_back(connection: Connection, leases: Sequence[Lease]) -> None:
     outbox.give_back(connection, leases)
 
 
-def renew(connection: Connection, worker: str, ids: Sequence[int]) -> set[int]:
+def renew(connection: Connection, house: House, worker: str, ids: Sequence[int]) -> set[int]:
     """Prolong leases; return the ids of those that are still ours."""
-    return outbox.renew(connection, worker, ids)
+    return outbox.renew(connection, worker, ids, house.shared_clock(connection))
 
 
 def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
@@ -85,14 +86,14 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
 
     Returns whether the transport rests now.
     """
-    now = outbox.database_time(connection)
+    now = house.shared_clock(connection)
     resting = transports.read(connection, transport)
     failures = resting.failures + 1 if resting else 1
     decided = [(t, decide(t.verdict, _try(house, t, failures, now))) for t in tried]
     bounced = [Bounce(subscription=t.lease.subscription_id) for t, d in decided if d.suppress]
     if bounced:
         subscriptions.apply(connection, bounced, house)
-    outbox.settle(connection, [_settlement(t, decision, now) for t, decision in decided])
+    outbox.settle(connection, [_settlement(t, decision, now) for t, decision in decided], now)
     if any(t.verdict.outcome is Outcome.SENT for t in tried):
         transports.resume(connection, transport)
         return False

@@ -191,7 +191,7 @@ class Delivery:
     async def _renew_once(self) -> None:
         until = time.monotonic() + LEASE_SECONDS
         ids = [held.lease.id for held in (*self._waiting, *self._on_wire.values())]
-        ours = await self._engine.write(outbox.renew, self._name, ids)
+        ours = await self._engine.write(outbox.renew, self._house, self._name, ids)
         kept = [replace(held, until=until) for held in self._waiting if held.lease.id in ours]
         self._waiting.clear()
         self._waiting.extend(kept)

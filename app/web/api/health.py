@@ -52,7 +52,7 @@ async def readyz(site: AnySite) -> Response:
 def _look(connection: Connection, house: House) -> tuple[bool, list[str]]:
     if not schema.is_current(connection):
         return False, []
-    return True, [*_no_policy(connection, house), *_mail_waits(connection)]
+    return True, [*_no_policy(connection, house), *_mail_waits(connection, house)]
 
 
 def _no_policy(connection: Connection, house: House) -> list[str]:
@@ -60,12 +60,13 @@ def _no_policy(connection: Connection, house: House) -> list[str]:
     return [] if policies else ["no privacy policy is published: nobody can sign up"]
 
 
-def _mail_waits(connection: Connection) -> list[Any]:
+def _mail_waits(connection: Connection, house: House) -> list[Any]:
     warnings = [
         f"mail through {name} rests: {pause.reason}"
         for name, pause in transports.read_all(connection).items()
     ]
-    oldest = outbox.oldest_due(connection)
-    if oldest is not None and outbox.database_time(connection) - oldest > _QUEUE_TOO_OLD:
+    now = house.shared_clock(connection)
+    oldest = outbox.oldest_due(connection, now)
+    if oldest is not None and now - oldest > _QUEUE_TOO_OLD:
         warnings.append("mail has been waiting for more than 5 minutes: is a worker running?")
     return warnings
