@@ -37,6 +37,7 @@ class Scripted:
     answers: dict[str, list[str]]
     heard: list[list[str]] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
     def next_answer(self, verb: str) -> str:
         answers = self.answers.get(verb) or [_ANSWERS[verb]]
@@ -47,8 +48,10 @@ class Scripted:
         self.heard.append(lines)
         self.writers.append(writer)
         verb, answer = "", self.next_answer("")
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             while await self._say(writer, answer):
+                if verb == "STARTTLS" and self.tls:
+                    await writer.start_tls(self.tls)
                 verb = await self._hear(reader, lines, is_message=answer.startswith("354"))
                 if not verb:
                     break
@@ -82,11 +85,15 @@ class Scripted:
 
 
 @contextlib.asynccontextmanager
-async def scripted(**answers: str | list[str]) -> AsyncIterator[Scripted]:
+async def scripted(
+    *,
+    tls: ssl.SSLContext | None = None,
+    **answers: str | list[str],
+) -> AsyncIterator[Scripted]:
     """Run the odd server; `greeting` and `dot` stand for what has no verb."""
     names = {"greeting": "", "dot": "."}
     lists = {names.get(k, k): [v] if isinstance(v, str) else list(v) for k, v in answers.items()}
-    state = Scripted(0, lists)
+    state = Scripted(0, lists, tls=tls)
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -61,7 +61,7 @@ def with_changes(changes: dict[str, str | None]) -> Letterhead:
 def bodies(content: bytes) -> tuple[str, str]:
     plain, rich = parse(content).iter_parts()
     assert (plain.get_content_type(), rich.get_content_type()) == ("text/plain", "text/html")
-    plain_text, rich_text = (part.get_content() for part in (plain, rich))  # type: ignore[attr-defined]
+    plain_text, rich_text = (part.get_content() for part in (plain, rich))
     return plain_text.replace("\r\n", "\n"), rich_text.replace("\r\n", "\n")
 
 
@@ -183,7 +183,7 @@ def test_encoded_words_are_no_longer_than_rfc_2047_allows(name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_of_a_letterhead_can_add_a_header(kind: str, place: str, payload: str) -> None:
     with pytest.raises(ComposeError) as raised:
-        fill(kind, **{place: payload})
+        fill(kind, LETTER, **{place: payload})
     assert "Bcc" not in str(raised.value)
 
 
@@ -192,7 +192,7 @@ def test_no_text_of_a_letterhead_can_add_a_header(kind: str, place: str, payload
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_of_a_body_can_leave_it(kind: str, place: str, payload: str) -> None:
     try:
-        content = fill(kind, **{place: payload})
+        content = fill(kind, LETTER, **{place: payload})
     except ComposeError:
         return
     assert parse(content).keys() == HEADERS

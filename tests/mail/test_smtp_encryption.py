@@ -11,6 +11,7 @@ from tests.mail.servers import receiving, scripted
 
 pytestmark = pytest.mark.anyio
 LOGIN = ("me@example.org", "s3cret/ü")
+OFFERED = {"EHLO": "250-server\r\n250 STARTTLS", "STARTTLS": "220 go"}
 
 
 async def send(server: Server, certificate: Certificate | None = None) -> Verdict:
@@ -49,25 +50,27 @@ async def test_a_wrong_password_is_our_fault(certificate: Certificate) -> None:
     assert inbox.envelopes == []
 
 
-@pytest.mark.parametrize("tls", [Tls.STARTTLS, Tls.IMPLICIT])
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
-    certificate: Certificate,
-    tls: Tls,
-) -> None:
-    option = "ssl_context" if tls is Tls.IMPLICIT else "tls_context"
-    with receiving(**{option: certificate.server}) as inbox:
-        verdict = await send(Server("localhost", inbox.port, tls, *LOGIN))
-        await asyncio.sleep(0.1)
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Certificate) -> None:
+    async with scripted(tls=certificate.server, **OFFERED) as odd:
+        verdict = await send(Server("localhost", odd.port, Tls.STARTTLS, *LOGIN))
     assert verdict == Verdict(Outcome.SENDER_FAULT, "SSLCertVerificationError")
-    assert inbox.envelopes == []
-    assert inbox.logins == []
+    assert odd.verbs() == ["EHLO", "STARTTLS"]
 
 
 async def test_a_certificate_for_another_host_is_refused(certificate: Certificate) -> None:
-    with receiving(tls_context=certificate.server) as inbox:
-        verdict = await send(Server("127.0.0.2", inbox.port, Tls.STARTTLS), certificate)
-    assert verdict.outcome in {Outcome.SENDER_FAULT, Outcome.RETRY_TRANSPORT}
-    assert inbox.envelopes == []
+    async with scripted(tls=certificate.server, **OFFERED) as odd:
+        server = Server("127.0.0.1", odd.port, Tls.STARTTLS, *LOGIN)
+        verdict = await send(server, certificate)
+    assert verdict == Verdict(Outcome.SENDER_FAULT, "SSLCertVerificationError")
+    assert odd.verbs() == ["EHLO", "STARTTLS"]
+
+
+async def test_smtps_refuses_a_certificate_in_the_same_way(certificate: Certificate) -> None:
+    with receiving(ssl_context=certificate.server) as inbox:
+        verdict = await send(Server("localhost", inbox.port, Tls.IMPLICIT, *LOGIN))
+        await asyncio.sleep(0.1)
+    assert verdict == Verdict(Outcome.SENDER_FAULT, "SSLCertVerificationError")
+    assert (inbox.envelopes, inbox.logins) == ([], [])
 
 
 async def test_without_starttls_nothing_is_sent_in_clear() -> None:
