@@ -6,12 +6,14 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from app.db.engine import Engine, open_engine
 from app.db.wakeups import Wakeups, open_wakeups
@@ -23,7 +25,7 @@ from app.services.groups import Groups, Run
 from app.services.house import House
 from app.settings import Settings
 from app.tokens import Tokens
-from app.web import bodies, problems, rendering
+from app.web import bodies, negotiation, problems, rendering
 from app.web.api import health, newsletters, policies, subscribers
 from app.web.api import subscriptions as api_subscriptions
 from app.web.deps import Site
@@ -33,6 +35,20 @@ from app.web.pages import confirm, mailbox, sign_up, unsubscribe
 from app.worker.loop import Worker
 
 _DESCRIPTION = "Newsletter subscriptions with double opt-in and provable consent."
+
+
+class _Service(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Describe the API without FastAPI's own 422, which has another shape than ours."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for operation in [o for path in document["paths"].values() for o in path.values()]:
+                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                    del operation["responses"]["422"]
+            for unused in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(unused, None)
+            self.openapi_schema = document
+        return self.openapi_schema
 
 
 def house_of(settings: Settings) -> House:
@@ -103,7 +119,7 @@ def create_app(
             draining.set()
             await groups.close()
 
-    app = FastAPI(
+    app = _Service(
         title="Newsletter",
         version="1",
         description=_DESCRIPTION,
@@ -114,7 +130,7 @@ def create_app(
     _add_routes(app, settings if dev else None)
     _add_handlers(app)
     app.add_middleware(BodyLimit)
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, broken=lambda request: _answer(request, problems.of_status(500)))
     return app
 
 
@@ -176,14 +192,27 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return _answer(request, problems.of_status(error.status_code), dict(error.headers or {}))
+        headers = {"Allow": _allowed(app, request)} if error.status_code == 405 else {}  # noqa: PLR2004
+        return _answer(request, problems.of_status(error.status_code), headers)
+
+
+def _allowed(app: FastAPI, request: Request) -> str:
+    """Return what every route at this path takes; Starlette names only the first one's methods."""
+    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
+    routes = [route for route in app.router.routes if not isinstance(route, Mount)]
+    found = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ] or ["GET"]  # static files are mounted
+    return ", ".join([*found, "HEAD"] if "GET" in found else found)
 
 
 def _answer(
     request: Request, members: dict[str, object], headers: dict[str, str] | None = None
 ) -> Response:
     """Answer machines with problem details and people with a page."""
-    if problems.is_api_path(request.url.path):
+    if problems.is_api_path(request.url.path) and not negotiation.is_posted_form(request):
         return problems.as_json(members, headers)
     status = int(str(members["status"]))
     context = {**members, "action": {"url": "/", "label": "All newsletters"}}

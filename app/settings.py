@@ -128,9 +128,9 @@ def _url_faults(base_url: str) -> list[str]:
     parts = urlsplit(base_url)
     if not parts.hostname:
         return ["NEWSLETTER_BASE_URL is missing: set it to the https address of this service"]
-    if parts.query or parts.fragment or "@" in parts.netloc or not base_url.isascii():
+    if parts.path or parts.query or parts.fragment or "@" in parts.netloc or not base_url.isascii():
         return [
-            "NEWSLETTER_BASE_URL must be plain: https://host/path, without user, query or fragment"
+            "NEWSLETTER_BASE_URL must be https://host alone, without user, path or query"
         ]
     is_loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):

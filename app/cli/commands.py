@@ -2,7 +2,6 @@
 
 import sys
 
-import click
 import typer
 from pydantic import ValidationError
 
@@ -25,12 +24,9 @@ def run() -> None:
     """Run the command; bad input is one line on standard error and exit code 2."""
     try:
         sys.exit(_app(standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(2)
-    except click.ClickException as error:
-        _fail(error.format_message())
-    except click.Abort:
+    except typer.TyperException as error:
+        _fail(error.format_message().replace("Value error, ", ""))
+    except typer.Abort:
         sys.exit(130)
     except Invalid as error:
         _fail("; ".join(f"{fault.pointer.lstrip('/')}: {fault.detail}" for fault in error.faults))
@@ -38,7 +34,7 @@ def run() -> None:
         _fail(error.detail)
     except ValidationError as error:
         _fail("; ".join(_setting_fault(e["loc"], e["msg"]) for e in error.errors()))
-    except (SettingsError, ValueError) as error:
+    except (SettingsError, ValueError, OSError) as error:
         _fail(str(error))
 
 
@@ -48,5 +44,6 @@ def _setting_fault(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _fail(sentence: str) -> None:
-    click.echo(f"newsletter: {' '.join(sentence.split())}", err=True)
+    if sentence:  # there is none after a command without arguments has shown its help
+        typer.echo(f"newsletter: {' '.join(sentence.split())}", err=True)
     sys.exit(2)

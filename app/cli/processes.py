@@ -1,13 +1,16 @@
 """Commands that run: dev, serve, work, migrate."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
 import signal
 import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 import uvicorn
@@ -20,11 +23,14 @@ from app.db import keys as key_rows
 from app.db import newsletters as newsletter_rows
 from app.db import policies as policy_rows
 from app.db import schema
+from app.domain.errors import Unavailable
 from app.main import configure_logging, create_app, engine_of, house_of, open_worker
 from app.services import keys, newsletters, policies
 from app.services.house import utc_now
 from app.services.keys import Scope, Wish
 from app.settings import Settings, SettingsError
+
+R = TypeVar("R")
 
 _SAMPLE: dict[str, Any] = {
     "slug": "insights",
@@ -155,7 +161,13 @@ _SERVER_OPTIONS: dict[str, Any] = {
 
 
 def _serve(app: FastAPI, listening: socket.socket) -> None:
-    uvicorn.Server(uvicorn.Config(app, **_SERVER_OPTIONS)).run(sockets=[listening])
+    for name in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again after it has shut down: that is a clean end.
+        signal.signal(name, lambda *_: sys.exit(0))
+    server = uvicorn.Server(uvicorn.Config(app, **_SERVER_OPTIONS))
+    server.run(sockets=[listening])
+    if not server.started:
+        raise typer.Exit(1)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -175,10 +187,22 @@ def _bracketed(host: str) -> str:
 
 
 def _production() -> Settings:
+    """Return settings that are fit to serve with; refuse a database that is not migrated."""
     settings = Settings()
     settings.require_production()
     configure_logging(settings.log_format)
+    with contextlib.suppress(Unavailable):  # away for now: serve, and say so until it is back
+        if not asyncio.run(_in_engine(settings, schema.is_current)):
+            raise SettingsError("migrations are pending: run newsletter migrate")
     return settings
+
+
+async def _in_engine(settings: Settings, work: Callable[[Connection], R]) -> R:
+    engine = engine_of(settings)
+    try:
+        return await engine.read(work)
+    finally:
+        await engine.close()
 
 
 def _kept(path: Path) -> dict[str, str]:
@@ -186,7 +210,7 @@ def _kept(path: Path) -> dict[str, str]:
     if path.exists():
         found: dict[str, str] = json.loads(path.read_text())
         return found
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = {"secret_key": secrets.token_urlsafe(48), "hash_key": secrets.token_urlsafe(48)}
     _keep(path, made)
     return made

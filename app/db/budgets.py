@@ -1,7 +1,7 @@
 """Mail budgets: locked before anything else, so that one address is counted by one at a time."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from dataclasses import fields
 
 from sqlalchemy import ARRAY, Connection, Executable, bindparam, func, literal, select, tuple_
 from sqlalchemy.dialects import postgresql
@@ -12,8 +12,9 @@ from app.domain.budget import Budget
 
 Key = tuple[str, str]
 
-_COLUMNS = (t.c.hash, t.c.newsletter, t.c.last_at, t.c.window_start, t.c.count)
-_ALL = (*_COLUMNS, t.c.reminded_at, t.c.refused)
+_NAMES = tuple(field.name for field in fields(Budget))
+
+_ALL = tuple(t.c[name] for name in _NAMES)
 
 
 def _lock_statement() -> Executable:
@@ -58,5 +59,5 @@ def lock(connection: Connection, keys: Collection[Key]) -> dict[Key, Budget]:
 
 def save(connection: Connection, budgets: Iterable[Budget]) -> None:
     """Write the budgets back."""
-    rows = [asdict(budget) for budget in budgets]
+    rows = [{name: getattr(budget, name) for name in _NAMES} for budget in budgets]
     bulk.insert(connection, t, rows, on_conflict="update")

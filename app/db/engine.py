@@ -13,7 +13,7 @@ from uuid import uuid4
 import sqlalchemy
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -22,6 +22,7 @@ from app.domain.errors import Unavailable
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_NO_URL = "DATABASE_URL must start with postgresql:// or be sqlite:///path"
 _READERS = 4
 _POOL = 10
 _CONNECT_SECONDS = 10
@@ -62,12 +63,15 @@ def open_engine(url: str, *, pooler: bool = False) -> Engine:
     `pooler`: a transaction pooler stands between, so nothing may be kept on a connection.
     Raises ValueError on any other URL.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(_NO_URL) from None
     if parsed.get_backend_name() in {"postgres", "postgresql"}:
         return PostgresEngine(parsed, pooler=pooler)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return SqliteEngine(Path(parsed.database))
-    raise ValueError("DATABASE_URL must start with postgresql:// or be sqlite:///path")
+    raise ValueError(_NO_URL)
 
 
 class PostgresEngine:
@@ -79,6 +83,8 @@ class PostgresEngine:
         """Prepare a pool; nothing is connected yet."""
         self._engine = _postgres_engine(url, pooler=pooler)
         self._reader = self._engine.execution_options(postgresql_readonly=True)
+        # The pool does not tell its waiters that a connection could not be made; this does.
+        self._turn = asyncio.Semaphore(_POOL)
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -100,7 +106,7 @@ class PostgresEngine:
         **kwargs: P.kwargs,
     ) -> R:
         with _away_as_unavailable():
-            async with engine.begin() as connection:
+            async with self._turn, engine.begin() as connection:
                 return await connection.run_sync(work, *args, **kwargs)
 
     async def close(self) -> None:
@@ -116,7 +122,7 @@ class SqliteEngine:
     def __init__(self, path: Path) -> None:
         """Make the folder and prepare the threads; nothing is opened yet."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._writer = _sqlite_engine(path, begin="BEGIN IMMEDIATE", readers=0)
         self._reader = _sqlite_engine(path, begin="BEGIN", readers=_READERS)
         self._writing = ThreadPoolExecutor(1, "sqlite-write")

@@ -68,10 +68,11 @@ async def _watch_file(path: str, bell: _Bell) -> None:
     with contextlib.closing(sqlite3.connect(Path(path), isolation_level=None)) as connection:
         seen = None
         while True:
-            (version,) = connection.execute("PRAGMA data_version").fetchone()
-            if version != seen:
-                seen = version
-                bell.wake()
+            with contextlib.suppress(sqlite3.OperationalError):  # busy: look again
+                (version,) = connection.execute("PRAGMA data_version").fetchone()
+                if version != seen:
+                    seen = version
+                    bell.wake()
             await asyncio.sleep(_LOOK_EVERY)
 
 

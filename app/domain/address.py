@@ -9,6 +9,9 @@ from app.domain.text import clean
 EMAIL_LENGTH = 254
 """RFC 5321 4.5.3.1.3: a path of 256 octets less its angle brackets."""
 
+LOCAL_LENGTH = 64
+"""RFC 5321 4.5.3.1.1, in octets; email-validator leaves it to us."""
+
 _DOTLESS = {"gmail.com", "googlemail.com"}
 
 
@@ -27,13 +30,15 @@ def parse(value: str) -> Address:
     local part in lower case, because other case foldings differ from language to language.
     Raises ValueError with a sentence that does not repeat the address.
     """
-    text = clean(value, EMAIL_LENGTH)
+    text = clean(value, EMAIL_LENGTH, header=True)
     try:
         valid = validate_email(text, check_deliverability=False, allow_display_name=False)
     except EmailNotValidError as error:
         raise ValueError("Enter a valid e-mail address, such as name@example.org.") from error
     local = "".join(c.lower() if c.isascii() else c for c in valid.local_part)
     key = f"{local}@{valid.ascii_domain.lower()}"
+    if len(local.encode()) > LOCAL_LENGTH:
+        raise ValueError(f"Use at most {LOCAL_LENGTH} characters before the @.")
     if len(key.encode()) > EMAIL_LENGTH:
         raise ValueError(f"Use at most {EMAIL_LENGTH} characters.")
     return Address(f"{valid.local_part}@{valid.domain}" if valid.domain else text, key)

@@ -149,7 +149,7 @@ def fault_in(row: Row, head: Head, *, redacted: bool) -> str | None:
     try:
         if row["hash"] != seal(row):
             return "hash does not match the contents"
-    except (UnicodeEncodeError, ValueError):
+    except (TypeError, ValueError):
         return "contents cannot be read"
     return next((f for name in PERSONAL if (f := _personal_fault(row, name, redacted))), None)
 
@@ -173,7 +173,8 @@ def redaction_end(kinds: Mapping[int, str]) -> int:
     """
     end = 0
     confirmed = False
-    for sequence, kind in sorted(kinds.items()):
+    # SQLite keeps a forged sequence of another type, and nothing sorts among those.
+    for sequence, kind in sorted(item for item in kinds.items() if isinstance(item[0], int)):
         confirmed = confirmed or kind in {Kind.CONFIRMED, Kind.IMPORTED}
         if kind == Kind.ERASED or (kind == Kind.EXPIRED and not confirmed):
             end = sequence

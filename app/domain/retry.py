@@ -85,7 +85,10 @@ def decide(verdict: Verdict, tried: Try) -> Decision:
         case Outcome.BAD_MESSAGE:
             return Decision("held")
         case Outcome.SENDER_FAULT:
-            return Decision("waiting", delay=SENDER_PAUSE, pause=SENDER_PAUSE)
+            # It may be about this one recipient after all, so it also waits longer each time.
+            step = timedelta(minutes=_step(RECIPIENT_STEPS, tried.attempts))
+            decision = Decision("waiting", delay=max(SENDER_PAUSE, step), pause=SENDER_PAUSE)
+            return _unless_too_old(decision, tried)
         case Outcome.RETRY_TRANSPORT:
             step = timedelta(seconds=_step(TRANSPORT_STEPS, tried.failures))
             pause = verdict.retry_after or step * (1 + tried.jitter / 5)

@@ -11,9 +11,6 @@ from aiosmtplib import SMTP, SMTPException, SMTPHeloError
 
 from app.mail.replies import LoginNotOffered, TlsNotOffered
 
-IDLE_SECONDS = 60.0
-"""Servers close idle connections after some minutes; we are gone before."""
-
 MESSAGES = 100
 """Then a new connection: many servers allow no more on one."""
 
@@ -44,13 +41,15 @@ class Timeouts:
     """Seconds to wait for an answer (RFC 5321 4.5.3.2).
 
     A shorter wait after the final dot makes second copies. `connect` holds for each step until
-    the connection is ready.
+    the connection is ready. `idle` is for how long a connection is kept that nobody uses: servers
+    close it after some minutes, and we want to be gone before.
     """
 
     connect: float = 30.0
     command: float = 300.0
     data: float = 120.0
     dot: float = 600.0
+    idle: float = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +94,7 @@ class Connections:
         now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
-            if connection.client.is_connected and now - connection.idle_since < IDLE_SECONDS:
+            if connection.client.is_connected and now - connection.idle_since < self._timeouts.idle:
                 return connection
             connection.leave()
         return await self.open()

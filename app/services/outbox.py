@@ -95,7 +95,8 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
         subscriptions.apply(connection, bounced, house)
     outbox.settle(connection, [_settlement(t, decision, now) for t, decision in decided], now)
     if any(t.verdict.outcome is Outcome.SENT for t in tried):
-        transports.resume(connection, transport)
+        if resting is not None:
+            transports.resume(connection, transport)
         return False
     pauses = [(d.pause, t.verdict) for t, d in decided if d.pause is not None]
     if not pauses:

@@ -50,12 +50,18 @@ async def json_object(request: Request) -> dict[str, Any]:
     if charset not in {"utf-8", "utf8"}:
         raise Unreadable("JSON is UTF-8 (RFC 8259).")
     try:
-        value = json.loads((await request.body()).decode(), object_pairs_hook=_unique)
+        text = (await request.body()).decode()
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Unreadable("The body is not valid JSON in UTF-8.") from error
     if not isinstance(value, dict):
         raise Invalid([Fault("", "Send a JSON object.")])
     return value
+
+
+def _no_number(_name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not know."""
+    raise ValueError
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -101,15 +107,26 @@ def _urlencoded(body: bytes) -> list[tuple[str, str]]:
 
 
 async def _multipart(request: Request) -> list[tuple[str, str]]:
+    body = await request.body()
     try:
-        form: FormData = await request.form(max_files=1, max_fields=MAX_FIELDS)
+        form: FormData = await request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS)
     except (HTTPException, MultiPartException, UnicodeDecodeError, KeyError) as error:
         raise Unreadable("The multipart form cannot be read.") from error
     items = form.multi_items()
     await form.close()
     if any(isinstance(value, UploadFile) for _, value in items):
         raise UnsupportedMedia("Send no files.")
+    if not _is_whole(body):
+        raise Unreadable("The multipart form is cut short or not in UTF-8.")
     return [(name, value) for name, value in items if isinstance(value, str)]
+
+
+def _is_whole(body: bytes) -> bool:
+    """Tell whether the form ends and is UTF-8; Starlette reads other bytes as Latin-1."""
+    try:
+        return body.decode().rstrip().endswith("--")
+    except UnicodeDecodeError:
+        return False
 
 
 def checked(model: type[M], values: Mapping[str, Any]) -> M:

@@ -2,13 +2,13 @@
 
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+from fastapi import Request, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from app.web import problems
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -30,9 +30,10 @@ log = structlog.get_logger()
 class Envelope:
     """ASGI middleware around everything; nothing that a request carried reaches the log."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap the application."""
+    def __init__(self, app: ASGIApp, broken: Callable[[Request], Response]) -> None:
+        """Wrap the application; `broken` makes the answer when it failed."""
         self.app = app
+        self.broken = broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, and log method, route template, status and time."""
@@ -60,7 +61,7 @@ class Envelope:
         except Exception as error:  # noqa: BLE001 - the last resort: an answer without its reasons
             _log_failure(error)
             if not status:
-                response = problems.as_json(problems.of_status(500))
+                response = self.broken(Request(inner))
                 await response(inner, receive, sealed)
         _log_access(inner, method, status, started)
 

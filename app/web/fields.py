@@ -1,12 +1,15 @@
 """The types of incoming values, each cleaned before anything else sees it."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -15,6 +18,7 @@ from pydantic import (
 
 from app.domain import address, text
 from app.domain.address import EMAIL_LENGTH, Address
+from app.domain.errors import NotFound
 
 
 class Strict(BaseModel):
@@ -43,6 +47,14 @@ def _slug(value: str) -> str:
     return value
 
 
+def _segment(value: str) -> str:
+    """Refuse in a path what no name contains; PostgreSQL could not even look for NUL."""
+    try:
+        return text.clean(value, 200)
+    except ValueError as error:
+        raise NotFound("There is nothing at this address.") from error
+
+
 def _web_url(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -67,12 +79,26 @@ def _address(value: object) -> Address:
     return address.parse(value)
 
 
+def _written_out(value: object) -> object:
+    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("Use a time such as 2026-01-31T12:00:00Z.")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("Use a time between the years 1 and 9999 in UTC.") from error
+
+
 def _bare_address(value: str) -> str:
     return address.parse(value).email
 
 
 Line = Annotated[str, _line(200)]
 Slug = Annotated[str, Field(max_length=63), _line(63), AfterValidator(_slug)]
+PathSegment = Annotated[str, AfterValidator(_segment)]
 SlugRef = Annotated[str, _line(63)]
 Header = Annotated[str, _line(text.NAME_LENGTH, header=True)]
 NeededHeader = Annotated[Header, AfterValidator(_needed)]
@@ -88,4 +114,6 @@ PersonName = Annotated[str, AfterValidator(text.person_name)]
 Locale = Annotated[str, AfterValidator(text.locale)]
 WebUrl = Annotated[str, _line(text.PAGE_URL_LENGTH), AfterValidator(_web_url)]
 Origin = Annotated[str, _line(255), AfterValidator(_origin)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_utc)]
+"""A time as RFC 3339 writes it, in UTC; pydantic alone would take numbers for times."""
 Version = Annotated[str, _line(50), AfterValidator(_needed)]

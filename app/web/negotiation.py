@@ -14,6 +14,12 @@ def wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "").lower()
 
 
+def is_posted_form(request: Request) -> bool:
+    """Tell whether a person's browser has posted the sign-up form, and wants to see a page."""
+    is_page = "text/html" in request.headers.get("accept", "").lower()
+    return is_page and request.url.path == "/v1/subscriptions" and not wants_json(request)
+
+
 def cors(request: Request, origins: set[str]) -> dict[str, str]:
     """Return the header that lets a listed origin read the answer; never credentials."""
     origin = request.headers.get("origin")

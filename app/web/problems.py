@@ -38,7 +38,8 @@ _BY_STATUS: dict[int, tuple[str, str, str]] = {
 
 def is_api_path(path: str) -> bool:
     """Tell whether errors on this path are answered as JSON; all others are pages."""
-    return path.startswith("/v1/") or path in {"/v1", "/healthz", "/readyz", "/openapi.json"}
+    machines = {"/v1", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+    return path.startswith("/v1/") or path in machines
 
 
 def of(problem: Problem) -> dict[str, Any]:

@@ -9,11 +9,6 @@ import pytest
 OPENSSL = shutil.which("openssl") or "openssl"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Certificate:
     server: ssl.SSLContext

@@ -1,9 +1,10 @@
 """Values for tests of mail."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.mail.compose import Letter, Letterhead
-from app.mail.message import Message
+from app.mail.compose import Letter, Letterhead, compose
+from app.mail.message import Message, parse
 
 KINDS = ("confirm", "already_subscribed", "welcome")
 AT = datetime(2026, 11, 22, 21, 30, 5, 123456, tzinfo=UTC)
@@ -22,6 +23,36 @@ LETTERHEAD = Letterhead(
     host="news.example.org",
 )
 LETTER = Letter(42, AT, "Reader@Example.org", ACTION, UNSUBSCRIBE)
+
+HEADERS = [
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Reply-To",
+    "Auto-Submitted",
+    "List-Id",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "MIME-Version",
+    "Content-Type",
+]
+
+
+def fill(kind: str = "confirm", letter: Letter = LETTER, **changes: str | None) -> bytes:
+    return compose(kind, with_changes(changes)).fill(letter).content
+
+
+def with_changes(changes: dict[str, str | None]) -> Letterhead:
+    return replace(LETTERHEAD, **changes)  # type: ignore[arg-type]
+
+
+def bodies(content: bytes) -> tuple[str, str]:
+    plain, rich = parse(content).iter_parts()
+    assert (plain.get_content_type(), rich.get_content_type()) == ("text/plain", "text/html")
+    plain_text, rich_text = (part.get_content() for part in (plain, rich))
+    return plain_text.replace("\r\n", "\n"), rich_text.replace("\r\n", "\n")
 
 
 def message(number: int = 1, **changes: str | bytes) -> Message:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,8 +86,8 @@ class Scripted:
 
 @contextlib.asynccontextmanager
 async def scripted(
-    *,
     tls: ssl.SSLContext | None = None,
+    /,
     **answers: str | list[str],
 ) -> AsyncIterator[Scripted]:
     """Run the odd server; `greeting` and `dot` stand for what has no verb."""
@@ -109,9 +109,8 @@ async def scripted(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in state.writers:
-            writer.close()
-            with contextlib.suppress(ConnectionError, ssl.SSLError):
-                await writer.wait_closed()
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -139,8 +138,8 @@ class Inbox:
         return [bytes(envelope.original_content or b"") for envelope in self.envelopes]
 
 
-@contextlib.contextmanager
-def receiving(**options: Any) -> Iterator[Inbox]:  # noqa: ANN401
+@contextlib.asynccontextmanager
+async def receiving(**options: Any) -> AsyncIterator[Inbox]:  # noqa: ANN401
     """Run the real server in a thread of its own."""
     inbox = Inbox(free_port())
     if options.pop("with_login", False):
@@ -150,7 +149,8 @@ def receiving(**options: Any) -> Iterator[Inbox]:  # noqa: ANN401
     try:
         yield inbox
     finally:
-        controller.stop()
+        await asyncio.sleep(0.05)  # both sides see that the other has closed
+        await asyncio.to_thread(controller.stop)
 
 
 def free_port() -> int:

@@ -32,7 +32,7 @@ async def verdict_of(transport: SmtpTransport, *, number: int = 1) -> Verdict:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_server_receives_the_bytes_that_were_composed(kind: str) -> None:
     sent = compose(kind, LETTERHEAD).fill(LETTER)
-    with receiving() as inbox:
+    async with receiving() as inbox:
         transport = client(inbox.port)
         assert await transport.send(sent) == Verdict(Outcome.SENT, "250 2.0.0")
         await transport.close()
@@ -53,7 +53,7 @@ async def test_a_server_receives_the_bytes_that_were_composed(kind: str) -> None
     ],
 )
 async def test_lines_that_begin_with_a_dot_arrive(content: bytes) -> None:
-    with receiving() as inbox:
+    async with receiving() as inbox:
         transport = client(inbox.port)
         await transport.send(message(content=content))
         await transport.close()
@@ -62,7 +62,7 @@ async def test_lines_that_begin_with_a_dot_arrive(content: bytes) -> None:
 
 async def test_an_internationalised_address_goes_as_smtputf8() -> None:
     sent = compose("confirm", LETTERHEAD).fill(replace(LETTER, recipient="jürgen@example.org"))
-    with receiving(enable_SMTPUTF8=True) as inbox:
+    async with receiving(enable_SMTPUTF8=True) as inbox:
         transport = client(inbox.port)
         assert (await transport.send(sent)).outcome is Outcome.SENT
         await transport.close()
@@ -173,10 +173,9 @@ async def test_a_new_connection_that_dies_at_mail_is_not_tried_twice() -> None:
     assert len(server.heard) == 1
 
 
-async def test_an_old_connection_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.0)
+async def test_an_old_connection_is_not_trusted() -> None:
     async with scripted() as server:
-        transport = client(server.port)
+        transport = client(server.port, timeouts=Timeouts(idle=0))
         assert await transport.send(message(1)) == SENT
         assert await transport.send(message(2)) == SENT
         await transport.close()

@@ -1,5 +1,3 @@
-import asyncio
-
 import pytest
 
 from app.domain.retry import Outcome, Verdict
@@ -24,41 +22,41 @@ async def send(server: Server, certificate: Certificate | None = None) -> Verdic
 
 
 async def test_starttls_encrypts_before_anything_is_said(certificate: Certificate) -> None:
-    with receiving(tls_context=certificate.server, require_starttls=True) as inbox:
+    async with receiving(tls_context=certificate.server, require_starttls=True) as inbox:
         verdict = await send(Server("localhost", inbox.port, Tls.STARTTLS), certificate)
     assert verdict.outcome is Outcome.SENT
     assert len(inbox.envelopes) == 1
 
 
 async def test_smtps_is_encrypted_from_the_start(certificate: Certificate) -> None:
-    with receiving(ssl_context=certificate.server) as inbox:
+    async with receiving(ssl_context=certificate.server) as inbox:
         verdict = await send(Server("localhost", inbox.port, Tls.IMPLICIT), certificate)
     assert verdict.outcome is Outcome.SENT
 
 
 async def test_a_login_goes_over_the_encrypted_connection(certificate: Certificate) -> None:
-    with receiving(tls_context=certificate.server, with_login=True) as inbox:
+    async with receiving(tls_context=certificate.server, with_login=True) as inbox:
         verdict = await send(Server("localhost", inbox.port, Tls.STARTTLS, *LOGIN), certificate)
     assert verdict.outcome is Outcome.SENT
     assert inbox.logins == [b"me@example.org"]
 
 
 async def test_a_wrong_password_is_our_fault(certificate: Certificate) -> None:
-    with receiving(tls_context=certificate.server, with_login=True) as inbox:
+    async with receiving(tls_context=certificate.server, with_login=True) as inbox:
         server = Server("localhost", inbox.port, Tls.STARTTLS, "me", "wrong")
         assert await send(server, certificate) == Verdict(Outcome.SENDER_FAULT, "535 5.7.8")
     assert inbox.envelopes == []
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Certificate) -> None:
-    async with scripted(tls=certificate.server, **OFFERED) as odd:
+    async with scripted(certificate.server, **OFFERED) as odd:
         verdict = await send(Server("localhost", odd.port, Tls.STARTTLS, *LOGIN))
     assert verdict == Verdict(Outcome.SENDER_FAULT, "SSLCertVerificationError")
     assert odd.verbs() == ["EHLO", "STARTTLS"]
 
 
 async def test_a_certificate_for_another_host_is_refused(certificate: Certificate) -> None:
-    async with scripted(tls=certificate.server, **OFFERED) as odd:
+    async with scripted(certificate.server, **OFFERED) as odd:
         server = Server("127.0.0.1", odd.port, Tls.STARTTLS, *LOGIN)
         verdict = await send(server, certificate)
     assert verdict == Verdict(Outcome.SENDER_FAULT, "SSLCertVerificationError")
@@ -66,9 +64,8 @@ async def test_a_certificate_for_another_host_is_refused(certificate: Certificat
 
 
 async def test_smtps_refuses_a_certificate_in_the_same_way(certificate: Certificate) -> None:
-    with receiving(ssl_context=certificate.server) as inbox:
+    async with receiving(ssl_context=certificate.server) as inbox:
         verdict = await send(Server("localhost", inbox.port, Tls.IMPLICIT, *LOGIN))
-        await asyncio.sleep(0.1)
     assert verdict == Verdict(Outcome.SENDER_FAULT, "SSLCertVerificationError")
     assert (inbox.envelopes, inbox.logins) == ([], [])
 

@@ -20,6 +20,7 @@ from app.web.fields import (
     NeededHeader,
     Origin,
     Paragraph,
+    PathSegment,
     Slug,
     Strict,
     WebUrl,
@@ -123,7 +124,7 @@ _FIELDS = ["email", "consent", "newsletter", "policy_version", "wording", "name"
     response_model=FormDescription,
     responses=problems.documented(404, 503),
 )
-async def form(slug: str, request: Request, site: AnySite) -> Response:
+async def form(slug: PathSegment, request: Request, site: AnySite) -> Response:
     """Describe the form of a newsletter."""
     catalog = await site.catalog()
     newsletter = catalog.newsletters.get(slug)
@@ -173,7 +174,7 @@ async def create(request: Request, site: AnySite, key: NewsletterKey) -> Respons
 
 
 @router.get("/v1/newsletters/{slug}", responses=problems.documented(401, 403, 404, 503))
-async def read(slug: str, site: AnySite, key: AnyKey) -> NewsletterShown:
+async def read(slug: PathSegment, site: AnySite, key: AnyKey) -> NewsletterShown:
     """Return one newsletter."""
     key.require_newsletter(slug)
     found = await site.engine.read(rows.read, slug)
@@ -188,7 +189,9 @@ async def read(slug: str, site: AnySite, key: AnyKey) -> NewsletterShown:
     responses=problems.documented(400, 401, 403, 404, 413, 415, 422, 503),
     openapi_extra=bodies.described(Changes),
 )
-async def change(slug: str, request: Request, site: AnySite, key: NewsletterKey) -> Response:
+async def change(
+    slug: PathSegment, request: Request, site: AnySite, key: NewsletterKey
+) -> Response:
     """Change a newsletter; a changed consent text registers a new wording."""
     key.require_newsletter(slug)
     body = bodies.checked(Changes, await bodies.json_object(request))

@@ -11,7 +11,7 @@ from app.domain.errors import NotFound
 from app.services import policies
 from app.web import bodies, problems
 from app.web.deps import AnyKey, AnySite, NewsletterKey
-from app.web.fields import Document, Strict, Version, WebUrl
+from app.web.fields import Document, PathSegment, Strict, Version, WebUrl
 
 router = APIRouter(tags=["policies"])
 
@@ -63,8 +63,8 @@ async def publish(request: Request, site: AnySite, key: NewsletterKey) -> Respon
     return JSONResponse(shown.model_dump(mode="json"), 201)
 
 
-@router.get("/v1/policies/{version}", responses=problems.documented(401, 404, 503))
-async def read(version: str, site: AnySite, _key: AnyKey) -> PolicyWithText:
+@router.get("/v1/policies/{version:path}", responses=problems.documented(401, 404, 503))
+async def read(version: PathSegment, site: AnySite, _key: AnyKey) -> PolicyWithText:
     """Return one version with its text."""
     found: dict[str, Any] | None = await site.engine.read(rows.read, version)
     if found is None:

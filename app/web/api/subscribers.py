@@ -22,12 +22,12 @@ from app.services.keys import Key
 from app.tokens import Purpose, TokenError
 from app.web import problems
 from app.web.deps import AnySite, ReadingKey
-from app.web.fields import BareAddress, Line, SlugRef
+from app.web.fields import BareAddress, Line, Moment, SlugRef
 
 router = APIRouter(tags=["subscribers"])
 
 COUNT_CAP = 10_000
-_READ_ERRORS = problems.documented(401, 403, 404, 422, 503)
+_READ_ERRORS = problems.documented(401, 403, 404, 503)
 
 
 class SubscriptionShown(BaseModel):
@@ -74,10 +74,10 @@ class ListQuery(BaseModel):
     status: Status | None = None
     locale: Line | None = None
     suppressed: bool | None = None
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
-    confirmed_after: AwareDatetime | None = None
-    confirmed_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    confirmed_after: Moment | None = None
+    confirmed_before: Moment | None = None
     sort: Sort = Sort.NEWEST
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50

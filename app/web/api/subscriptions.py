@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import AfterValidator, Field
 
 from app.db.newsletters import Newsletter
-from app.domain.errors import Fault, Invalid, Problem
+from app.domain.errors import Fault, Invalid, Problem, Unavailable
 from app.services.catalog import Catalog
 from app.services.commands import SignUp
 from app.web import bodies, negotiation, problems, rendering
@@ -145,7 +145,7 @@ async def _refused(
 ) -> Response:
     members = problems.of(problem)
     headers = {"Vary": negotiation.VARY}
-    catalog = await _catalog_or_none(site)
+    catalog = None if isinstance(problem, Unavailable) else await _catalog_or_none(site)
     newsletter = _named(catalog, fields)
     if negotiation.wants_json(request):
         if newsletter is not None:
