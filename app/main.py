@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -23,7 +25,7 @@ from app.services import subscriptions
 from app.services.commands import Command, Result
 from app.services.groups import Groups, Run
 from app.services.house import House
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.tokens import Tokens
 from app.web import bodies, negotiation, problems, rendering
 from app.web.api import health, newsletters, policies, subscribers
@@ -34,6 +36,7 @@ from app.web.limits import BodyLimit
 from app.web.pages import confirm, mailbox, sign_up, unsubscribe
 from app.worker.loop import Worker
 
+_PR_SET_PDEATHSIG = 1
 _DESCRIPTION = "Newsletter subscriptions with double opt-in and provable consent."
 
 
@@ -71,6 +74,7 @@ def engine_of(settings: Settings) -> Engine:
 def configure_logging(log_format: str) -> None:
     """Send one line for each outcome to standard error."""
     last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -83,7 +87,12 @@ def configure_logging(log_format: str) -> None:
 
 
 def from_environment() -> FastAPI:
-    """Return the application for one of several server processes."""
+    """Return the application for one of several server processes.
+
+    Such a process ends with the one that started it: else it would go on serving old code.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     settings = Settings()
     configure_logging(settings.log_format)
     return create_app(settings)
@@ -126,6 +135,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would take the host of the redirect from the request
     )
     _add_routes(app, settings if dev else None)
     _add_handlers(app)
@@ -162,7 +172,10 @@ async def _worker(
 @contextlib.asynccontextmanager
 async def open_worker(settings: Settings, engine: Engine, house: House) -> AsyncIterator[Worker]:
     """Return a worker that watches the database; it does not run yet."""
-    transport = open_transport(settings.transport_url, settings.mail_connections)
+    try:
+        transport = open_transport(settings.transport_url, settings.mail_connections)
+    except ValueError as error:
+        raise SettingsError(f"NEWSLETTER_MAIL_URL: {error}") from error
     async with open_wakeups(settings.sqlalchemy_url, settings.listen_url) as wakeups:
         yield Worker(engine, house, transport, wakeups, settings.unconfirmed_retention)
 
@@ -212,6 +225,8 @@ def _answer(
     request: Request, members: dict[str, object], headers: dict[str, str] | None = None
 ) -> Response:
     """Answer machines with problem details and people with a page."""
+    if request.url.path == negotiation.NEGOTIATED:
+        headers = {**(headers or {}), "Vary": negotiation.VARY}
     if problems.is_api_path(request.url.path) and not negotiation.is_posted_form(request):
         return problems.as_json(members, headers)
     status = int(str(members["status"]))

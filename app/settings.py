@@ -1,5 +1,6 @@
 """The one class that reads the environment."""
 
+import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -56,9 +57,15 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         parts = [part.strip() for part in value.split(",") if part.strip()]
-        if "*" in parts:
+        networks = tuple(ip_network(part, strict=False) for part in parts if part != "*")
+        if "*" in parts or any(network.prefixlen == 0 for network in networks):
             raise ValueError("name the proxies; with * anybody could choose the address on record")
-        return tuple(ip_network(part, strict=False) for part in parts)
+        return networks
+
+    @field_validator("confirm_ttl", "unconfirmed_retention", "confirm_cooldown", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("base_url")
     @classmethod
@@ -69,6 +76,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if not timedelta() < self.confirm_ttl <= self.unconfirmed_retention:
             raise ValueError("CONFIRM_TTL must be positive and at most UNCONFIRMED_RETENTION")
+        if self.confirm_cooldown < timedelta():
+            raise ValueError("CONFIRM_COOLDOWN cannot be negative")
         if not 1 <= self.mail_connections <= 100:  # noqa: PLR2004
             raise ValueError("MAIL_CONNECTIONS must be between 1 and 100")
         return self
@@ -125,14 +134,16 @@ def _secret_faults(name: str, secrets: tuple[SecretStr, ...]) -> list[str]:
 
 
 def _url_faults(base_url: str) -> list[str]:
-    parts = urlsplit(base_url)
+    try:
+        parts = urlsplit(base_url)
+        is_alone = base_url == f"{parts.scheme}://{parts.netloc}" and parts.port != 0
+    except ValueError:
+        return ["NEWSLETTER_BASE_URL is not a URL"]
     if not parts.hostname:
         return ["NEWSLETTER_BASE_URL is missing: set it to the https address of this service"]
-    if parts.path or parts.query or parts.fragment or "@" in parts.netloc or not base_url.isascii():
-        return [
-            "NEWSLETTER_BASE_URL must be https://host alone, without user, path or query"
-        ]
-    is_loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if not is_alone or not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]+)?", parts.netloc):
+        return ["NEWSLETTER_BASE_URL must be https://name alone, without user, path or query"]
+    is_loopback = parts.hostname in {"localhost", "127.0.0.1"}
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):
         return ["NEWSLETTER_BASE_URL must start with https://"]
     return []

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 import uvicorn
@@ -19,18 +20,16 @@ from pydantic import SecretStr
 from sqlalchemy.engine import Connection
 from uvicorn.supervisors import Multiprocess
 
-from app.db import keys as key_rows
+from app.cli import database
 from app.db import newsletters as newsletter_rows
 from app.db import policies as policy_rows
 from app.db import schema
-from app.domain.errors import Unavailable
+from app.domain.errors import Unauthenticated
 from app.main import configure_logging, create_app, engine_of, house_of, open_worker
 from app.services import keys, newsletters, policies
 from app.services.house import utc_now
 from app.services.keys import Scope, Wish
 from app.settings import Settings, SettingsError
-
-R = TypeVar("R")
 
 _SAMPLE: dict[str, Any] = {
     "slug": "insights",
@@ -69,20 +68,25 @@ def dev(
     if host not in {"127.0.0.1", "localhost", "::1"} and not expose:
         raise SettingsError(f"dev listens on loopback only; add --expose to listen on {host}")
     data_dir = Settings.without_file().data_dir
-    kept = _kept(data_dir / "dev.json")
-    base_url = f"http://{'127.0.0.1' if expose else _bracketed(host)}:{port}"
-    settings = Settings.without_file(
-        database_url=None,
-        database_listen_url=None,
-        mail_url=None,
-        secret_keys=(SecretStr(kept["secret_key"]),),
-        hash_key=SecretStr(kept["hash_key"]),
-        base_url=base_url,
-    )
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Links in mail need a name or an IPv4 address that answers.
+    reached = {"0.0.0.0": "127.0.0.1", "::": "localhost", "::1": "localhost"}.get(host, host)  # noqa: S104
+    base_url = f"http://{reached}:{port}"
     listening = _listen("0.0.0.0" if expose and host == "127.0.0.1" else host, port)  # noqa: S104
-    configure_logging(settings.log_format)
-    key = asyncio.run(_prepare(settings, kept.get("admin_key"), base_url))
-    _keep(data_dir / "dev.json", {**kept, "admin_key": key})
+    with _alone(data_dir):
+        kept = _kept(data_dir / "dev.json")
+        settings = Settings.without_file(
+            database_url=None,
+            database_listen_url=None,
+            mail_url=None,
+            secret_keys=(SecretStr(kept["secret_key"]),),
+            hash_key=SecretStr(kept["hash_key"]),
+            base_url=base_url,
+        )
+        configure_logging(settings.log_format)
+        database.write(settings, schema.upgrade)
+        key = database.write(settings, _sample, kept.get("admin_key"), base_url)
+        _keep(data_dir / "dev.json", {**kept, "admin_key": key})
     typer.echo(
         f"Sign-up page  {base_url}/newsletters/{_SAMPLE['slug']}\n"
         f"Mailbox       {base_url}/dev/mail\n"
@@ -135,17 +139,10 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database up to date, under a lock."""
-    engine = engine_of(Settings())
-
-    async def run() -> bool:
-        try:
-            if not check:
-                await engine.write(schema.upgrade)
-            return await engine.read(schema.is_current)
-        finally:
-            await engine.close()
-
-    is_current = asyncio.run(run())
+    settings = Settings()
+    if not check:
+        database.write(settings, schema.upgrade)
+    is_current = database.read(settings, schema.is_current)
     typer.echo("up to date" if is_current else "migrations are pending")
     raise typer.Exit(0 if is_current else 1)
 
@@ -153,7 +150,8 @@ def migrate(
 _SERVER_OPTIONS: dict[str, Any] = {
     "access_log": False,
     "log_config": None,
-    "log_level": "warning",
+    "log_level": "error",
+    "ws": "none",
     "proxy_headers": False,  # our own reading of X-Forwarded-For knows whom to trust
     "server_header": False,
     "timeout_graceful_shutdown": 30,
@@ -177,13 +175,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.bind((host, port))
     except OSError as error:
+        listening.close()
         raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}") from error
     listening.set_inheritable(True)  # the server processes inherit it
     return listening
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _production() -> Settings:
@@ -191,18 +186,21 @@ def _production() -> Settings:
     settings = Settings()
     settings.require_production()
     configure_logging(settings.log_format)
-    with contextlib.suppress(Unavailable):  # away for now: serve, and say so until it is back
-        if not asyncio.run(_in_engine(settings, schema.is_current)):
+    try:
+        if not database.read(settings, schema.is_current):
             raise SettingsError("migrations are pending: run newsletter migrate")
+    except database.DatabaseAway as error:
+        # It may come back: serve, and answer 503 until then.
+        typer.echo(f"newsletter: {error}", err=True)
     return settings
 
 
-async def _in_engine(settings: Settings, work: Callable[[Connection], R]) -> R:
-    engine = engine_of(settings)
-    try:
-        return await engine.read(work)
-    finally:
-        await engine.close()
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Let two that start at the same time generate one set of secrets."""
+    with (data_dir / "dev.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _kept(path: Path) -> dict[str, str]:
@@ -210,7 +208,6 @@ def _kept(path: Path) -> dict[str, str]:
     if path.exists():
         found: dict[str, str] = json.loads(path.read_text())
         return found
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = {"secret_key": secrets.token_urlsafe(48), "hash_key": secrets.token_urlsafe(48)}
     _keep(path, made)
     return made
@@ -225,23 +222,15 @@ def _keep(path: Path, values: dict[str, str]) -> None:
     partial.replace(path)
 
 
-async def _prepare(settings: Settings, key: str | None, base_url: str) -> str:
-    """Migrate, and make what is missing of the sample newsletter, the policy and the key."""
-    engine = engine_of(settings)
-    try:
-        await engine.write(schema.upgrade)
-        return await engine.write(_sample, key, base_url)
-    finally:
-        await engine.close()
-
-
 def _sample(connection: Connection, key: str | None, base_url: str) -> str:
+    """Make what is missing of the sample newsletter, the policy and the key; return the key."""
     now = utc_now()
     if newsletter_rows.read(connection, _SAMPLE["slug"]) is None:
         newsletters.create(connection, _SAMPLE, now)
     if not policy_rows.read_all(connection):
         url = f"{base_url}/privacy"
         policies.publish(connection, now.strftime("%Y-%m-%d"), url, _SAMPLE_POLICY, now)
-    if key is not None and key_rows.read(connection, key.split("_")[1]) is not None:
-        return key
+    with contextlib.suppress(Unauthenticated):
+        if key is not None and keys.check(connection, key, now):
+            return key
     return keys.create(connection, Wish(name="dev", scopes=[Scope.ADMIN]), now)

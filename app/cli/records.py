@@ -1,33 +1,27 @@
 """Commands on what is stored: keys, newsletters, policies, consent."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import typer
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
 
+from app.cli import database
 from app.db import keys as key_rows
 from app.db import subscribers
 from app.db.newsletters import Newsletter
 from app.domain import address
 from app.domain.errors import Fault, Invalid, NotFound
-from app.main import engine_of
 from app.services import consents, keys, newsletters, policies
 from app.services.house import utc_now
 from app.services.keys import Scope, Wish
-from app.settings import Settings, SettingsError
+from app.settings import Settings
 from app.web import bodies
 from app.web.api.newsletters import NewNewsletter
 from app.web.api.policies import NewPolicy
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _keys = typer.Typer(help="API keys.", no_args_is_help=True)
 _newsletters = typer.Typer(help="Newsletters.", no_args_is_help=True)
@@ -43,26 +37,6 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(_consent, name="consent")
 
 
-def _in_database(
-    work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-) -> R:
-    """Run the work in one transaction on the configured database."""
-    engine = engine_of(Settings())
-
-    async def run() -> R:
-        try:
-            return await engine.write(work, *args, **kwargs)
-        finally:
-            await engine.close()
-
-    try:
-        return asyncio.run(run())
-    except DBAPIError as error:
-        if "no such table" in str(error.orig) or "does not exist" in str(error.orig):
-            raise SettingsError("the database has no tables yet: run newsletter migrate") from error
-        raise
-
-
 @_keys.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
@@ -72,7 +46,7 @@ def create_key(
 ) -> None:
     """Make a key and print it, alone and only this once."""
     wish = Wish(name=name, scopes=scope, newsletter=newsletter, expires_at=_time(expires))
-    typer.echo(_in_database(keys.create, wish, utc_now()))
+    typer.echo(database.write(Settings(), keys.create, wish, utc_now()))
 
 
 def _time(value: str | None) -> datetime | None:
@@ -88,7 +62,7 @@ def _time(value: str | None) -> datetime | None:
 @_keys.command("list")
 def list_keys() -> None:
     """List keys: id, name, scopes, state. The keys themselves are not kept."""
-    for row in _in_database(key_rows.read_all):
+    for row in database.read(Settings(), key_rows.read_all):
         state = "revoked" if row["revoked_at"] else f"expires {row['expires_at'] or 'never'}"
         limits = row["newsletter"] or "all newsletters"
         used = row["last_used_at"] or "never"
@@ -99,7 +73,7 @@ def list_keys() -> None:
 @_keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="Its id, from keys list.")]) -> None:
     """Revoke a key at once."""
-    _in_database(keys.revoke, key_id, utc_now())
+    database.write(Settings(), keys.revoke, key_id, utc_now())
     typer.echo(f"revoked {key_id}")
 
 
@@ -112,7 +86,7 @@ def create_newsletter(
     """Create a newsletter."""
     values = {"slug": slug, "name": name, "from_address": from_address}
     body = bodies.checked(NewNewsletter, values)
-    made: Newsletter = _in_database(newsletters.create, body.columns(), utc_now())
+    made: Newsletter = database.write(Settings(), newsletters.create, body.columns(), utc_now())
     typer.echo(f"created {made.slug}")
 
 
@@ -128,14 +102,16 @@ def publish_policy(
     except UnicodeDecodeError as error:
         raise Invalid([Fault("/file", "the text must be UTF-8")]) from error
     body = bodies.checked(NewPolicy, {"version": version, "url": url, "text": text})
-    made = _in_database(policies.publish, body.version, body.url, body.text, utc_now())
+    made = database.write(
+        Settings(), policies.publish, body.version, body.url, body.text, utc_now()
+    )
     typer.echo(f"published {made.version} (SHA-256 {made.sha256})")
 
 
 @_consent.command("verify")
 def verify() -> None:
     """Recompute the whole record; exit code 1 and the first broken event if it does not hold."""
-    report = _in_database(consents.verify)
+    report = database.read(Settings(), consents.verify)
     if report.broken is not None:
         typer.echo(f"broken: {report.broken}")
         raise typer.Exit(1)
@@ -149,7 +125,7 @@ def proof(named: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")
         key = address.parse(named).key
     except ValueError as error:
         raise Invalid([Fault("/address", str(error))]) from error
-    found = _in_database(_proof, key)
+    found = database.read(Settings(), _proof, key)
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=_plain))
 
 

@@ -1,15 +1,16 @@
 """The append-only consent record."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, select, update
 
 from app.db import bulk
 from app.db.tables import consent_events as t
 from app.db.tables import subscriptions
-from app.domain.consent import PERSONAL
+from app.domain.consent import PERSONAL, Head
 from app.domain.subscription import Kind
 
 _PAGE = 1_000
@@ -64,28 +65,29 @@ def chains(connection: Connection) -> Iterator[list[dict[str, Any]]]:
 
 
 def _all_events(connection: Connection) -> Iterator[dict[str, Any]]:
-    statement = select(t).order_by(t.c.subscription_id, t.c.sequence).limit(_PAGE)
-    page = connection.execute(statement).mappings().all()
-    while page:
-        yield from (dict(row) for row in page)
-        last = page[-1]
-        after = or_(
-            t.c.subscription_id > last["subscription_id"],
-            and_(t.c.subscription_id == last["subscription_id"], t.c.sequence > last["sequence"]),
-        )
-        page = connection.execute(statement.where(after)).mappings().all()
+    statement = select(t).order_by(t.c.subscription_id, t.c.sequence)
+    # One cursor, not page after page by key: what somebody forged may not compare as keys do.
+    events = connection.execute(statement, execution_options={"yield_per": _PAGE})
+    return (dict(event) for event in events.mappings())
 
 
-def heads(
-    connection: Connection, subscription_ids: Collection[UUID]
-) -> dict[UUID, tuple[int, str]]:
-    """Return the head that each living subscription keeps."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a living subscription says of itself, to compare with its chain."""
+
+    head: Head
+    status: str
+
+
+def heads(connection: Connection, subscription_ids: Collection[UUID]) -> dict[UUID, Kept]:
+    """Return the head and the status that each living subscription keeps."""
+    s = subscriptions.c
     rows = connection.execute(
-        select(subscriptions.c.id, subscriptions.c.sequence, subscriptions.c.head_hash).where(
-            bulk.any_of(connection, subscriptions.c.id, subscription_ids)
+        select(s.id, s.sequence, s.head_hash, s.status).where(
+            bulk.any_of(connection, s.id, subscription_ids)
         )
     )
-    return {row.id: (row.sequence, row.head_hash) for row in rows}
+    return {row.id: Kept(Head(row.sequence, row.head_hash), row.status) for row in rows}
 
 
 def subscriptions_of(connection: Connection, subscriber_id: UUID) -> set[UUID]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import sqlalchemy
 from sqlalchemy import Connection, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -24,11 +24,13 @@ R = TypeVar("R")
 
 _NO_URL = "DATABASE_URL must start with postgresql:// or be sqlite:///path"
 _READERS = 4
-_POOL = 10
+_WRITERS = 4
 _CONNECT_SECONDS = 10
 _BUSY_SECONDS = 10
-_AWAY_SQLSTATES = ("08", "53", "57")
-"""PostgreSQL's classes: connection exception, insufficient resources, operator intervention."""
+_AWAY_SQLSTATES = ("08", "53", "57", "28", "3D", "55000")
+"""PostgreSQL's classes: connection exception, insufficient resources, operator intervention;
+and what only connecting meets: authorization, no such database, one that takes no connections."""
+_READ_ONLY = "25006"
 _AWAY_SQLITE = {"BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "NOMEM", "PROTOCOL"}
 
 
@@ -82,32 +84,28 @@ class PostgresEngine:
     def __init__(self, url: URL, *, pooler: bool) -> None:
         """Prepare a pool; nothing is connected yet."""
         self._engine = _postgres_engine(url, pooler=pooler)
-        self._reader = self._engine.execution_options(postgresql_readonly=True)
-        # The pool does not tell its waiters that a connection could not be made; this does.
-        self._turn = asyncio.Semaphore(_POOL)
+        # One snapshot for all statements of a read: a proof must not see half of a change.
+        self._reader = self._engine.execution_options(
+            postgresql_readonly=True, isolation_level="REPEATABLE READ"
+        )
+        # The pool does not tell its waiters that a connection could not be made; these do, and
+        # slow reads leave connections for the door and the worker.
+        self._writing = asyncio.Semaphore(_WRITERS)
+        self._reading = asyncio.Semaphore(_READERS)
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """See Engine."""
-        return await self._run(self._engine, work, *args, **kwargs)
+        async with _turn(self._writing), self._engine.begin() as connection:
+            return await connection.run_sync(work, *args, **kwargs)
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """See Engine."""
-        return await self._run(self._reader, work, *args, **kwargs)
-
-    async def _run(
-        self,
-        engine: AsyncEngine,
-        work: Callable[Concatenate[Connection, P], R],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> R:
-        with _away_as_unavailable():
-            async with self._turn, engine.begin() as connection:
-                return await connection.run_sync(work, *args, **kwargs)
+        async with _turn(self._reading), self._reader.begin() as connection:
+            return await connection.run_sync(work, *args, **kwargs)
 
     async def close(self) -> None:
         """See Engine."""
@@ -166,8 +164,14 @@ def _in_transaction(
 
 
 def asyncpg_url(url: str) -> URL:
-    """Return the URL with our driver; libpq's `sslmode` becomes asyncpg's `ssl`."""
+    """Return the URL with our driver; libpq's `sslmode` becomes asyncpg's `ssl`.
+
+    Raises ValueError for a parameter that asyncpg would not understand.
+    """
     parsed = make_url(url).set(drivername="postgresql+asyncpg")
+    unknown = sorted(set(parsed.query) - {"host", "port", "sslmode"})
+    if unknown:
+        raise ValueError(f"DATABASE_URL: remove {', '.join(unknown)}; only sslmode is understood")
     if "sslmode" in parsed.query:
         mode = parsed.query["sslmode"]
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
@@ -185,14 +189,22 @@ def _postgres_engine(url: URL, *, pooler: bool) -> AsyncEngine:
     else:
         # Plans made while the tables were empty turn into sequential scans as they grow.
         arguments["server_settings"] = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
-    return create_async_engine(
+    engine = create_async_engine(
         asyncpg_url(url.render_as_string(hide_password=False)),
         connect_args=arguments,
         hide_parameters=True,
-        pool_size=_POOL,
+        pool_size=_WRITERS + _READERS,
         max_overflow=0,
         pool_timeout=_CONNECT_SECONDS,
     )
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def demoted(context: ExceptionContext) -> None:
+        """Leave a server that has become a standby; the name may lead to the new primary."""
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
+
+    return engine
 
 
 def _sqlite_engine(path: Path, *, begin: str, readers: int) -> sqlalchemy.Engine:
@@ -208,6 +220,7 @@ def _sqlite_engine(path: Path, *, begin: str, readers: int) -> sqlalchemy.Engine
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself: we do
+        connection.text_factory = _text
         with opening:
             for pragma in _pragmas(read_only=readers > 0):
                 connection.execute(f"PRAGMA {pragma}")
@@ -219,9 +232,26 @@ def _sqlite_engine(path: Path, *, begin: str, readers: int) -> sqlalchemy.Engine
     return engine
 
 
+def _text(stored: bytes) -> str:
+    """Read text even if somebody has put bytes there that are none, so that verify can name it."""
+    return stored.decode(errors="replace")
+
+
 def _pragmas(*, read_only: bool) -> tuple[str, ...]:
     common = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
     return (*common, "query_only=ON") if read_only else common
+
+
+@contextlib.asynccontextmanager
+async def _turn(places: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Hold a place while inside; what fails because the database is away is Unavailable."""
+    with _away_as_unavailable():
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await places.acquire()
+        try:
+            yield
+        finally:
+            places.release()
 
 
 @contextlib.contextmanager

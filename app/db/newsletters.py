@@ -72,7 +72,8 @@ def change(connection: Connection, slug: str, values: Mapping[str, Any]) -> None
 
 
 def clear_default(connection: Connection) -> None:
-    """Leave no newsletter marked as the default."""
+    """Leave no newsletter marked as the default; whoever does so at the same time waits."""
+    connection.execute(select(t.c.slug).order_by(t.c.slug).with_for_update())
     connection.execute(
         update(t).where(t.c.is_default).values(is_default=False, revision=t.c.revision + 1)
     )

@@ -46,6 +46,10 @@ class Lease:
     created_at: datetime
     email: str
     newsletter: str
+    suspect: bool = False
+    """Its lease has run out so often that it may be what ends the worker."""
+    probe: bool = False
+    """It is sent to find out whether the transport works again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,22 @@ def database_time(connection: Connection) -> datetime:
 
 
 def claim(
-    connection: Connection, worker: str, limit: int, now: datetime, confirm_ttl: timedelta
+    connection: Connection,
+    worker: str,
+    limit: int,
+    now: datetime,
+    confirm_ttl: timedelta,
+    *,
+    alone: bool = True,
 ) -> list[Lease]:
-    """Lease up to `limit` due messages, most urgent first.
+    """Lease up to `limit` due messages, most urgent first; a suspect only to a worker `alone`.
 
     What may not be mailed any more is settled as `skipped` in the same statement. Commit before
     anything is sent.
     """
     _take_back(connection, now)
     ids = _lease(connection, worker, limit, now, confirm_ttl, suspects=False)
-    if not ids:
+    if not ids and alone:
         ids = _lease(connection, worker, 1, now, confirm_ttl, suspects=True)
     return _in_hand(connection, ids)
 
@@ -138,8 +148,12 @@ def _lease(
         )
         .returning(t.c.id, t.c.state)
     )
-    rows = connection.execute(statement).all()
-    return [row.id for row in rows if row.state == "leased"]
+    while rows := connection.execute(statement).all():
+        ids = [row.id for row in rows if row.state == "leased"]
+        if ids:
+            return ids
+        # All of these were skipped: what is behind them should not wait for the next claim.
+    return []
 
 
 def _skip_reason(now: datetime, confirm_deadline: datetime) -> ColumnElement[str]:
@@ -176,6 +190,7 @@ def _in_hand(connection: Connection, ids: Collection[int]) -> list[Lease]:
             t.c.created_at,
             subscribers.c.email,
             subscriptions.c.newsletter,
+            (t.c.expirations >= MAX_EXPIRATIONS).label("suspect"),
         )
         .join_from(t, subscriptions, subscriptions.c.id == t.c.subscription_id)
         .join(subscribers)
@@ -258,6 +273,12 @@ def oldest_due(connection: Connection, now: datetime) -> datetime | None:
     """Return since when the oldest message that could be sent has waited."""
     due = select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at <= now)
     return connection.execute(due).scalar()
+
+
+def has_held(connection: Connection) -> bool:
+    """Tell whether some message waits for a human."""
+    held = select(t.c.id).where(t.c.state == "held").limit(1)
+    return connection.execute(held).first() is not None
 
 
 def letterheads(connection: Connection) -> dict[str, dict[str, Any]]:

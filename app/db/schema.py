@@ -1,5 +1,6 @@
 """The schema's version: brought up to date under a lock, and compared."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -27,11 +28,13 @@ def downgrade(connection: Connection, revision: str) -> None:
 def is_current(connection: Connection) -> bool:
     """Tell whether every migration has been applied."""
     context = MigrationContext.configure(connection)
-    return set(context.get_current_heads()) == set(_scripts().get_heads())
+    return set(context.get_current_heads()) == _newest()
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(Config(_INI))
+@cache
+def _newest() -> set[str]:
+    """Return the newest revisions in the folder, which is read once."""
+    return set(ScriptDirectory.from_config(Config(_INI)).get_heads())
 
 
 def _config(connection: Connection) -> Config:

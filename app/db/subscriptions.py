@@ -143,8 +143,11 @@ def save(connection: Connection, changed: Iterable[Subscription]) -> None:
 
 
 def fill(connection: Connection, confirmed: Sequence[Subscription]) -> None:
-    """Give subscribers the name and locale that they asked with, where they have none."""
-    for row in confirmed:
+    """Give subscribers the name and locale that they asked with, where they have none.
+
+    In the order of their ids, so that two processes cannot deadlock.
+    """
+    for row in sorted(confirmed, key=lambda row: row.subscriber_id):
         if row.pending_name or row.pending_locale:
             connection.execute(
                 update(subscribers)
@@ -161,16 +164,17 @@ def _where_empty(column: Any, value: str | None) -> Any:  # noqa: ANN401 - any c
 
 
 def remove(connection: Connection, gone: Sequence[Subscription]) -> None:
-    """Delete subscriptions, and subscribers that have none left."""
-    owners = {row.subscriber_id for row in gone}
-    connection.execute(
-        delete(subscriptions).where(
-            bulk.any_of(connection, subscriptions.c.id, {r.id for r in gone})
-        )
-    )
+    """Delete subscriptions; their subscribers stay until `remove_orphans`."""
+    if gone:
+        condition = bulk.any_of(connection, subscriptions.c.id, {row.id for row in gone})
+        connection.execute(delete(subscriptions).where(condition))
+
+
+def remove_orphans(connection: Connection, subscriber_ids: Collection[UUID]) -> None:
+    """Delete those of the subscribers that have no subscription left."""
     connection.execute(
         delete(subscribers).where(
-            bulk.any_of(connection, subscribers.c.id, owners),
+            bulk.any_of(connection, subscribers.c.id, subscriber_ids),
             ~select(subscriptions.c.id)
             .where(subscriptions.c.subscriber_id == subscribers.c.id)
             .exists(),

@@ -56,7 +56,7 @@ class Time(TypeDecorator[datetime]):
             return value
         try:
             return datetime.fromisoformat(value)
-        except ValueError:
+        except (TypeError, ValueError):
             return value
 
 
@@ -72,7 +72,7 @@ class Id(TypeDecorator[UUID]):
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:  # noqa: ANN401
         """Turn a UUID into what is stored."""
-        return str(value) if value is not None and dialect.name == "sqlite" else value
+        return str(value) if isinstance(value, UUID) and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401
         """Turn what is stored into a UUID."""
@@ -80,7 +80,7 @@ class Id(TypeDecorator[UUID]):
             return value
         try:
             return UUID(value)
-        except ValueError:
+        except (TypeError, ValueError):
             return value
 
 
@@ -183,6 +183,12 @@ subscriptions = Table(
     UniqueConstraint("subscriber_id", "newsletter"),
     Index("ix_subscriptions_newsletter_status", "newsletter", "status"),
 )
+Index(
+    "ix_subscriptions_pending",
+    subscriptions.c.requested_at,
+    postgresql_where=text("status = 'pending'"),
+    sqlite_where=text("status = 'pending'"),
+)
 
 consent_events = Table(
     "consent_events",
@@ -268,6 +274,13 @@ Index(
     outbox.c.lease_until,
     postgresql_where=outbox.c.state == "leased",
     sqlite_where=outbox.c.state == "leased",
+)
+
+Index(
+    "ix_outbox_held",
+    outbox.c.id,
+    postgresql_where=text("state = 'held'"),
+    sqlite_where=text("state = 'held'"),
 )
 
 transports = Table(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from app.db import bulk
 from app.db.tables import transports as t
@@ -47,6 +47,13 @@ def pause(connection: Connection, name: str, found: Pause) -> None:
         "failures": found.failures,
     }
     bulk.insert(connection, t, [row], on_conflict="update")
+
+
+def take_probe(connection: Connection, name: str, now: datetime, until: datetime) -> bool:
+    """Let everybody else rest on while one message probes; False if it is not our turn."""
+    over = or_(t.c.paused_until.is_(None), t.c.paused_until <= now)
+    taken = update(t).where(t.c.name == name, t.c.reason.is_not(None), over)
+    return connection.execute(taken.values(paused_until=until)).rowcount == 1
 
 
 def resume(connection: Connection, name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import asyncpg
+from sqlalchemy.engine import make_url
 
 from app.db.engine import asyncpg_url
 from app.db.outbox import CHANNEL
@@ -52,8 +53,9 @@ async def open_wakeups(database_url: str, listen_url: str | None) -> AsyncIterat
     """
     bell = _Bell()
     if database_url.startswith("sqlite"):
-        watching = asyncio.create_task(_watch_file(asyncpg_url(database_url).database or "", bell))
+        watching = asyncio.create_task(_watch_file(make_url(database_url).database or "", bell))
     elif listen_url is not None:
+        asyncpg_url(listen_url)  # a bad one is told now
         watching = asyncio.create_task(_listen(listen_url, bell))
     else:
         watching = asyncio.create_task(asyncio.sleep(0))
@@ -68,7 +70,7 @@ async def _watch_file(path: str, bell: _Bell) -> None:
     with contextlib.closing(sqlite3.connect(Path(path), isolation_level=None)) as connection:
         seen = None
         while True:
-            with contextlib.suppress(sqlite3.OperationalError):  # busy: look again
+            with contextlib.suppress(sqlite3.Error):  # busy: look again
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
                 if version != seen:
                     seen = version

@@ -114,3 +114,17 @@ def next_generation(generation: int, before: Status | None, after: Status | None
     """Return the generation after a change: it rises only when the subscription becomes pending."""
     became_pending = after is Status.PENDING and before is not Status.PENDING
     return generation + 1 if became_pending else generation
+
+
+_STATUS_AFTER = {
+    Kind.REQUESTED: Status.PENDING,
+    Kind.CONFIRMED: Status.CONFIRMED,
+    Kind.IMPORTED: Status.CONFIRMED,
+    Kind.WITHDRAWN: Status.UNSUBSCRIBED,
+    Kind.EXPIRED: Status.UNSUBSCRIBED,
+}
+
+
+def status_after(kind: str) -> Status | None:
+    """Return the status that the last event of a record leaves; None if it leaves any."""
+    return _STATUS_AFTER.get(Kind(kind))

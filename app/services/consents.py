@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from app.db import consents, newsletters, policies, subscribers
-from app.domain import consent
+from app.db.consents import Kept
+from app.domain import consent, subscription
 from app.domain.consent import NO_EVENTS, Head
 from app.domain.errors import NotFound
-from app.domain.subscription import Kind
 
 _CHUNK = 500
 
@@ -67,28 +67,33 @@ def _batches(connection: Connection) -> Iterator[list[list[dict[str, Any]]]]:
     yield batch
 
 
-def _check(
-    chain: list[dict[str, Any]], kept: tuple[int, str] | None, known: "_Texts"
-) -> Break | None:
+def _check(chain: list[dict[str, Any]], kept: Kept | None, known: "_Texts") -> Break | None:
     redacted = consent.redaction_end({event["sequence"]: event["kind"] for event in chain})
     head = NO_EVENTS
     for event in chain:
-        fault = consent.fault_in(event, head, redacted=event["sequence"] < redacted)
+        fault = consent.fault_in(event, head, redacted=head.sequence + 1 < redacted)
         fault = fault or known.fault_in(event)
         if fault is not None:
             return _break(event, fault)
         head = consent.head_of(event)
-    return _check_end(chain[-1], head, kept)
+    is_over = redacted == head.sequence
+    return _check_end(chain[-1], head, kept, is_over=is_over)
 
 
-def _check_end(last: dict[str, Any], head: Head, kept: tuple[int, str] | None) -> Break | None:
+def _check_end(
+    last: dict[str, Any], head: Head, kept: Kept | None, *, is_over: bool
+) -> Break | None:
+    """Compare with the head that is kept; only a chain that is over may have none."""
     if kept is None:
-        ended = last["kind"] in {Kind.ERASED, Kind.EXPIRED}
-        return None if ended else _break(last, "the subscription or the events after it are gone")
-    if head.sequence < kept[0]:
-        missing = f"the tail is cut: the subscription counts {kept[0]} events"
+        return None if is_over else _break(last, "the subscription or the events after it are gone")
+    if head.sequence < kept.head.sequence:
+        missing = f"the tail is cut: the subscription counts {kept.head.sequence} events"
         return Break(str(last["subscription_id"]), head.sequence + 1, missing)
-    return None if (head.sequence, head.hash) == kept else _break(last, "the head does not match")
+    if head != kept.head:
+        return _break(last, "the head does not match")
+    recorded = subscription.status_after(last["kind"])
+    fits = recorded in {None, kept.status}
+    return None if fits else _break(last, f"the record says {recorded}, not {kept.status}")
 
 
 def _break(event: dict[str, Any], reason: str) -> Break:
@@ -101,23 +106,22 @@ class _Texts:
     def __init__(self, connection: Connection) -> None:
         """Read and check every policy and wording."""
         self.broken: Break | None = None
-        self._policies = set()
-        self._wordings = set()
-        for policy in policies.texts(connection):
-            self._policies.add(policy["version"])
-            if sha256(policy["text"]) != policy["sha256"]:
-                self.broken = Break("-", 0, f"the text of policy {policy['version']} was changed")
-        for wording in newsletters.wording_texts(connection):
-            self._wordings.add((wording["newsletter"], wording["hash"]))
-            if sha256(wording["text"]) != wording["hash"]:
+        self.policies = {policy["version"]: policy for policy in policies.texts(connection)}
+        texts = newsletters.wording_texts(connection)
+        self.wordings = {(text["newsletter"], text["hash"]): text for text in texts}
+        for version, policy in self.policies.items():
+            if sha256(str(policy["text"])) != policy["sha256"]:
+                self.broken = Break("-", 0, f"the text of policy {version} was changed")
+        for wording in texts:
+            if sha256(str(wording["text"])) != wording["hash"]:
                 self.broken = Break("-", 0, f"the text of wording {wording['hash']} was changed")
 
     def fault_in(self, event: dict[str, Any]) -> str | None:
         """Say which text that the event refers to is not there."""
-        if event["policy_version"] is not None and event["policy_version"] not in self._policies:
+        if event["policy_version"] is not None and event["policy_version"] not in self.policies:
             return f"policy {event['policy_version']} is not there"
         named = (event["newsletter"], event["wording"])
-        missing = event["wording"] is not None and named not in self._wordings
+        missing = event["wording"] is not None and named not in self.wordings
         return f"wording {event['wording']} is not there" if missing else None
 
 
@@ -135,20 +139,16 @@ def proof(connection: Connection, subscriber_id: UUID) -> dict[str, Any]:
     if subscriber is None:
         raise NotFound("There is no such subscriber.")
     events = consents.of_subscriber(connection, subscriber_id)
+    known = _Texts(connection)
     named = {(event["newsletter"], event["wording"]) for event in events}
     versions = {event["policy_version"] for event in events}
+    owned = consents.subscriptions_of(connection, subscriber_id)
     return {
         "subscriber": subscriber,
         "events": [_shown(event) for event in events],
-        "wordings": [
-            wording
-            for wording in newsletters.wording_texts(connection)
-            if (wording["newsletter"], wording["hash"]) in named
-        ],
-        "policies": [p for p in policies.texts(connection) if p["version"] in versions],
-        "verified": _holds(
-            connection, events, consents.subscriptions_of(connection, subscriber_id)
-        ),
+        "wordings": [text for key, text in known.wordings.items() if key in named],
+        "policies": [text for key, text in known.policies.items() if key in versions],
+        "verified": _holds(connection, events, owned, known),
     }
 
 
@@ -157,12 +157,13 @@ def _shown(event: dict[str, Any]) -> dict[str, Any]:
     return {k: v.hex() if isinstance(v, bytes) else v for k, v in event.items() if k != "id"}
 
 
-def _holds(connection: Connection, events: list[dict[str, Any]], owned: set[UUID]) -> bool:
+def _holds(
+    connection: Connection, events: list[dict[str, Any]], owned: set[UUID], known: _Texts
+) -> bool:
     chains: dict[UUID, list[dict[str, Any]]] = {}
     for event in events:
         chains.setdefault(event["subscription_id"], []).append(event)
     heads = consents.heads(connection, list(chains))
-    known = _Texts(connection)
     ordered = [sorted(chain, key=lambda event: event["sequence"]) for chain in chains.values()]
     broken = [_check(chain, heads.get(chain[0]["subscription_id"]), known) for chain in ordered]
     return known.broken is None and owned <= set(chains) and not any(broken)

@@ -45,7 +45,8 @@ def create(connection: Connection, values: Mapping[str, Any], now: datetime) -> 
     try:
         newsletters.add(connection, row)
     except IntegrityError as error:
-        raise Conflict("There is a newsletter with this slug already.") from error
+        detail = "Somebody else created this newsletter, or a default, just now. Look again."
+        raise Conflict(detail) from error
     _register(connection, row, now)
     return _found(newsletters.read(connection, row["slug"]))
 
@@ -54,10 +55,10 @@ def change(
     connection: Connection, slug: str, values: Mapping[str, Any], now: datetime
 ) -> Newsletter:
     """Change some values; a new consent text becomes a new wording. Raises NotFound."""
+    if values.get("is_default"):
+        newsletters.clear_default(connection)
     before = _found(newsletters.read(connection, slug, lock=True))
     row = {**values, "updated_at": now}
-    if values.get("is_default") and not before.is_default:
-        newsletters.clear_default(connection)
     text = values.get("consent_text", before.consent_text)
     row["wording"] = sha256(text)
     newsletters.change(connection, slug, row)

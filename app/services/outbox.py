@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -37,15 +37,31 @@ class Tried:
     verdict: Verdict
 
 
-def claim(connection: Connection, house: House, worker: str, transport: str, limit: int) -> Hand:
-    """Lease what is due, unless the transport rests; after a rest, one message probes."""
+def claim(
+    connection: Connection,
+    house: House,
+    worker: str,
+    transport: str,
+    limit: int,
+    *,
+    alone: bool = True,
+) -> Hand:
+    """Lease what is due, unless the transport rests; after a rest, one message probes.
+
+    `alone`: this worker has nothing in hand, and so may take what others may have died of.
+    """
     now = house.shared_clock(connection)
     pause = transports.read(connection, transport)
     if pause is not None:
         if pause.until is not None and pause.until > now:
             return Hand([], {})
         limit = 1
-    leases = outbox.claim(connection, worker, limit, now, house.confirm_ttl)
+    leases = outbox.claim(connection, worker, limit, now, house.confirm_ttl, alone=alone)
+    if leases and pause is not None:
+        if not transports.take_probe(connection, transport, now, now + outbox.LEASE):
+            outbox.give_back(connection, leases)
+            return Hand([], {})
+        leases = [replace(lease, probe=True) for lease in leases]
     if not leases:
         return Hand([], {})
     host = urlsplit(house.base_url).hostname or "localhost"
@@ -88,7 +104,9 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
     """
     now = house.shared_clock(connection)
     resting = transports.read(connection, transport)
-    failures = resting.failures + 1 if resting else 1
+    probed = any(t.lease.probe for t in tried)
+    # What was on the wire when the rest began says nothing new.
+    failures = resting.failures + probed if resting else 1
     decided = [(t, decide(t.verdict, _try(house, t, failures, now))) for t in tried]
     bounced = [Bounce(subscription=t.lease.subscription_id) for t, d in decided if d.suppress]
     if bounced:
@@ -100,6 +118,8 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
         return False
     pauses = [(d.pause, t.verdict) for t, d in decided if d.pause is not None]
     if not pauses:
+        if resting and probed:  # about that recipient only: probe with the next at once
+            transports.pause(connection, transport, replace(resting, until=now))
         return resting is not None
     longest, verdict = max(pauses, key=lambda pause: pause[0])
     reason = f"{verdict.outcome} {verdict.detail}".strip()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
@@ -166,7 +166,7 @@ def _sign_up(fold: _Fold, command: SignUp) -> Result:
     budget.spend(own, whole, change.mail, fold.now)
     if change.consent:
         _remember_wishes(row, command)
-        row.requested_at = fold.now
+        row.requested_at, row.ended_at = fold.now, None
     act = _act(fold, row, Kind.REQUESTED, command.source)
     agreed = {"policy_version": request.policy.version, "wording": request.wording}
     _change(fold, row, change, {**act, **agreed, "locale": request.wording_locale})
@@ -196,8 +196,10 @@ def _confirm(fold: _Fold, command: Confirm) -> Result:
     row.confirmed_at, row.ended_at = fold.now, None
     act = _act(fold, row, Kind.CONFIRMED, command.source)
     copied = {name: agreed[name] for name in ("policy_version", "wording", "locale")}
+    fold.confirmed.append(replace(row))  # as it is now: what a stranger adds later does not count
+    fold.suppressed.get(row.email_hash, set()).discard(Reason.ERASED)
+    row.pending_name = row.pending_locale = None
     _change(fold, row, change, {**act, **copied, "confirms": command.sequence})
-    fold.confirmed.append(row)
     return Done(Answer.CONFIRMED, newsletter)
 
 
@@ -223,7 +225,8 @@ def _import(fold: _Fold, command: Import) -> Result:
     if change.consent is None or fold.suppressed.get(row.email_hash):
         return Done(Answer.UNCHANGED, newsletter)
     row.requested_at = row.requested_at or fold.now
-    row.confirmed_at = fold.now
+    row.confirmed_at, row.ended_at = fold.now, None
+    row.pending_name = row.pending_locale = None
     act = _act(fold, row, Kind.IMPORTED, command.source)
     _change(fold, row, change, {**act, "evidence": command.evidence})
     return Done(Answer.DONE, newsletter)
@@ -295,6 +298,7 @@ def _change(fold: _Fold, row: Subscription, change: Change, act: dict[str, Any])
     row.status = change.status
     if change.suppress:
         fold.suppress.append((row.email_hash, change.suppress))
+        fold.suppressed.setdefault(row.email_hash, set()).add(change.suppress)
     if change.consent:
         place = Place(row.id, row.subscriber_id, row.generation, row.head)
         event = consent.record(Act(**act), place, os.urandom(SALT_BYTES * len(PERSONAL)))
@@ -327,6 +331,7 @@ def _write(connection: Connection, fold: _Fold) -> None:
     """Write everything, one statement a table."""
     budgets.save(connection, fold.budgets.values())
     rows.add_subscribers(connection, fold.new_owners.values(), fold.now)
+    rows.remove(connection, fold.removed)
     rows.save(connection, fold.changed.values())
     consents.append(connection, fold.events)
     outbox.add(connection, fold.mails)
@@ -335,4 +340,4 @@ def _write(connection: Connection, fold: _Fold) -> None:
     suppressions.lift(connection, {row.email_hash for row in fold.confirmed}, Reason.ERASED)
     if fold.removed:
         consents.redact(connection, {row.id for row in fold.removed})
-        rows.remove(connection, fold.removed)
+        rows.remove_orphans(connection, {row.subscriber_id for row in fold.removed})

@@ -17,6 +17,8 @@ from app.domain.errors import Fault, Invalid, Unreadable, UnsupportedMedia
 M = TypeVar("M", bound=BaseModel)
 
 MAX_FIELDS = 50
+MAX_FAULTS = 20
+"""An answer must not be much larger than what it answers."""
 _JSON = "application/json"
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
@@ -65,14 +67,15 @@ def _no_number(_name: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    repeated = _repeated([name for name, _ in pairs])
-    if repeated:
-        raise Invalid(repeated)
+    refuse_repeated([name for name, _ in pairs])
     return dict(pairs)
 
 
-def _repeated(names: list[str]) -> list[Fault]:
-    return [Fault(pointer(name), "Send this once.") for name, n in Counter(names).items() if n > 1]
+def refuse_repeated(names: list[str]) -> None:
+    """Raise Invalid if a name stands twice, since nobody knows which value was meant."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise Invalid([Fault(pointer(name), "Send this once.") for name in twice[:MAX_FAULTS]])
 
 
 async def form_fields(request: Request, known: Mapping[str, Any]) -> dict[str, str]:
@@ -91,9 +94,7 @@ async def form_fields(request: Request, known: Mapping[str, Any]) -> dict[str, s
     else:
         raise UnsupportedMedia(f"Send {_JSON}, {_URLENCODED} or {_MULTIPART}.")
     kept = [(name, value) for name, value in pairs if name in known]
-    repeated = _repeated([name for name, _ in kept])
-    if repeated:
-        raise Invalid(repeated)
+    refuse_repeated([name for name, _ in kept])
     return dict(kept)
 
 
@@ -139,7 +140,7 @@ def checked(model: type[M], values: Mapping[str, Any]) -> M:
 
 def faults_of(errors: Any) -> list[Fault]:  # noqa: ANN401 - pydantic's and FastAPI's shapes
     """Return pydantic's errors as faults."""
-    return [Fault(pointer(*error["loc"]), _sentence(error)) for error in errors]
+    return [Fault(pointer(*error["loc"]), _sentence(error)) for error in errors[:MAX_FAULTS]]
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
@@ -159,5 +160,8 @@ def pointer(*location: str | int) -> str:
 
 def described(model: type[BaseModel]) -> dict[str, Any]:
     """Return the OpenAPI description of a JSON body that `json_object` reads."""
-    content = {_JSON: {"schema": model.model_json_schema()}}
+    schema = model.model_json_schema()
+    for member in schema["properties"].values():
+        member.pop("default", None)  # what is left out is decided elsewhere, or stays as it is
+    content = {_JSON: {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}

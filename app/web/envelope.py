@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 from fastapi import Request, Response
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSP = (
@@ -23,6 +24,9 @@ _HEADERS = {
 }
 
 _APP = str(Path(__file__).parents[1])
+
+_HUNG_UP = 499
+"""Nobody is there to answer; the log shows the code that nginx uses for it."""
 
 log = structlog.get_logger()
 
@@ -58,6 +62,8 @@ class Envelope:
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
         try:
             await self.app(inner, receive, sealed)
+        except ClientDisconnect:
+            status = _HUNG_UP
         except Exception as error:  # noqa: BLE001 - the last resort: an answer without its reasons
             _log_failure(error)
             if not status:

@@ -4,6 +4,7 @@ from fastapi import Request
 
 from app.web import bodies
 
+NEGOTIATED = "/v1/subscriptions"
 VARY = "Accept, Origin"
 
 
@@ -17,7 +18,7 @@ def wants_json(request: Request) -> bool:
 def is_posted_form(request: Request) -> bool:
     """Tell whether a person's browser has posted the sign-up form, and wants to see a page."""
     is_page = "text/html" in request.headers.get("accept", "").lower()
-    return is_page and request.url.path == "/v1/subscriptions" and not wants_json(request)
+    return is_page and request.url.path == NEGOTIATED and not wants_json(request)
 
 
 def cors(request: Request, origins: set[str]) -> dict[str, str]:

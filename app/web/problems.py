@@ -99,9 +99,14 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the error answers of a JSON route for its OpenAPI description."""
+def documented(*statuses: int, page: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return the error answers of a route for its OpenAPI description.
+
+    `page`: people's browsers get a page instead.
+    """
     titles = {status: title for status, _, title in _TABLE.values()}
     titles |= {status: title for status, (_, title, _) in _BY_STATUS.items()}
-    content = {MEDIA_TYPE: {"schema": _SCHEMA}}
+    content: dict[str, Any] = {MEDIA_TYPE: {"schema": _SCHEMA}}
+    if page:
+        content["text/html"] = {"schema": {"type": "string"}}
     return {status: {"description": titles[status], "content": content} for status in statuses}

@@ -72,7 +72,7 @@ class Delivery:
         chores.append(asyncio.create_task(_wake_on(stop, wakeups)))
         try:
             while not stop.is_set() and await self._claim(wakeups, until_idle=until_idle):
-                pass
+                _require_running(senders)
         finally:
             await self._finish(senders, chores)
 
@@ -80,7 +80,7 @@ class Delivery:
         """Fill the hands once, or wait until there is reason to; False if idle and told to end."""
         try:
             await self._flush()
-            if len(self._waiting) > self._claim_size // 2:
+            if len(self._waiting) > self._claim_size // 2 or self._has_suspect():
                 await asyncio.sleep(SETTLE_EVERY)
                 return True
             if await self._claim_once():
@@ -94,15 +94,25 @@ class Delivery:
             await asyncio.sleep(AGAIN_SECONDS)
         return True
 
+    def _has_suspect(self) -> bool:
+        in_hand = (*self._waiting, *self._on_wire.values())
+        return any(held.lease.suspect for held in in_hand)
+
     async def _claim_once(self) -> bool:
         """Take what is due, never more than about 5 seconds of work; False if there is nothing."""
         started = time.monotonic()
         slow = self._waiting and started - self._waiting[0].since > SECONDS_IN_HAND
         if slow:
             self._claim_size = max(self._transport.connections, self._claim_size // 2)
+            await asyncio.sleep(SETTLE_EVERY)
             return True
         hand = await self._engine.write(
-            outbox.claim, self._house, self._name, self._transport.name, self._claim_size
+            outbox.claim,
+            self._house,
+            self._name,
+            self._transport.name,
+            self._claim_size,
+            alone=not (self._waiting or self._on_wire),
         )
         await self._take(hand, started)
         if len(hand.leases) == self._claim_size:
@@ -113,33 +123,54 @@ class Delivery:
         async with self._more:
             for lease in hand.leases:
                 head = hand.letterheads[lease.newsletter]
-                self._waiting.append(_Held(lease, head, since, since + LEASE_SECONDS))
+                held = _Held(lease, head, since, since + LEASE_SECONDS)
+                if not self._is_in_hand(held):
+                    self._waiting.append(held)
             self._more.notify_all()
+
+    def _is_in_hand(self, again: _Held) -> bool:
+        """Tell whether we have this message still, from a lease that ran out while we held it.
+
+        Then it must not be sent a second time, and what it comes to settles by the new lease.
+        """
+        row = again.lease.id
+        if row in self._on_wire:
+            self._on_wire[row] = again
+            return True
+        for index, tried in enumerate(self._unsettled):
+            if tried.lease.id == row:
+                self._unsettled[index] = Tried(again.lease, tried.verdict)
+                return True
+        self._waiting = deque(held for held in self._waiting if held.lease.id != row)
+        return False
 
     async def _send(self) -> None:
         """Send one message after another."""
         while True:
             async with self._more:
-                await self._more.wait_for(
-                    lambda: self._waiting and len(self._unsettled) < UNSETTLED
-                )
+                await self._more.wait_for(self._may_send)
                 held = self._waiting.popleft()
                 if held.until - time.monotonic() < SPARE_SECONDS:
                     continue  # another worker may take it any moment
                 self._on_wire[held.lease.id] = held
             verdict = await self._attempt(held)
             async with self._more:
+                held = self._on_wire.pop(held.lease.id)
                 self._unsettled.append(Tried(held.lease, verdict))
-                del self._on_wire[held.lease.id]
                 self._more.notify_all()
             self._news.set()
             if len(self._unsettled) >= UNSETTLED:
                 self._full.set()
 
+    def _may_send(self) -> bool:
+        """Tell whether there is a message, and its answer would not be one too many to lose."""
+        unsettled = len(self._unsettled) + len(self._on_wire)
+        return bool(self._waiting) and unsettled < UNSETTLED
+
     async def _attempt(self, held: _Held) -> Verdict:
         try:
             message = outbox.message(self._house, held.lease, held.letterhead)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - what cannot be composed is held, and no more
             return Verdict(Outcome.BAD_MESSAGE, type(error).__qualname__)
         try:
             return await self._transport.send(message)
@@ -192,7 +223,12 @@ class Delivery:
         until = time.monotonic() + LEASE_SECONDS
         ids = [held.lease.id for held in (*self._waiting, *self._on_wire.values())]
         ours = await self._engine.write(outbox.renew, self._house, self._name, ids)
-        kept = [replace(held, until=until) for held in self._waiting if held.lease.id in ours]
+        lost = set(ids) - ours  # what was claimed meanwhile is neither
+        kept = [
+            replace(held, until=until) if held.lease.id in ours else held
+            for held in self._waiting
+            if held.lease.id not in lost
+        ]
         self._waiting.clear()
         self._waiting.extend(kept)
 
@@ -211,17 +247,25 @@ class Delivery:
         for task in (*senders, *chores):
             task.cancel()
         await asyncio.gather(*senders, *chores, return_exceptions=True)
-        while True:
+        while self._unsettled or rest:
             try:
                 await self._flush()
                 await self._engine.write(outbox.give_back, rest)
+                rest = []
             except Unavailable:
+                if not self._unsettled:
+                    return  # leases run out by themselves
                 # What was sent and cannot be written down would be sent again: try to the end.
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                return
+
+
+def _require_running(tasks: list[asyncio.Task[None]]) -> None:
+    """Raise what ended a task that should never end: better a restart than a silent worker."""
+    for task in tasks:
+        if task.done():
+            task.result()
 
 
 async def _wake_on(stop: asyncio.Event, wakeups: Wakeups) -> None:

@@ -18,6 +18,7 @@ from app.worker.deliver import Delivery
 
 _SWEEP_EVERY = 3600.0
 _SWEEP_AGAIN = 1.0
+_SWEEP_AFTER_FAILURE = 60.0
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ def worker_name() -> str:
 async def sweep(engine: Engine, house: House, unconfirmed_retention: timedelta) -> None:
     """Remove what is kept no longer than needed, every hour."""
     while True:
-        seconds = _SWEEP_EVERY
+        seconds = _SWEEP_AFTER_FAILURE
         try:
             count = await engine.write(retention.expire_unconfirmed, house, unconfirmed_retention)
             seconds = _SWEEP_AGAIN if count else _SWEEP_EVERY

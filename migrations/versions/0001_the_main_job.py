@@ -287,6 +287,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("newsletter", "hash", name="pk_wordings"),
     )
 
+    op.create_index(
+        "ix_outbox_held",
+        "outbox",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'held'"),
+        sqlite_where=sa.text("state = 'held'"),
+    )
+    op.create_index(
+        "ix_subscriptions_pending",
+        "subscriptions",
+        ["requested_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'pending'"),
+        sqlite_where=sa.text("status = 'pending'"),
+    )
     if op.get_bind().dialect.name == "postgresql":
         guard_postgresql()
     else:

@@ -1,7 +1,7 @@
 """What the worker's tests play with: people, a transport that follows a script, a frail engine."""
 
 import asyncio
-from collections import defaultdict
+import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,9 +32,12 @@ PATIENCE = 15.0
 
 
 async def eventually(is_true: Callable[[], object], within: float = PATIENCE) -> None:
-    """Wait until the condition holds; fail after the deadline."""
+    """Wait until the condition, which may be a coroutine, holds; fail after the deadline."""
     async with asyncio.timeout(within):
-        while not is_true():
+        while True:
+            answer = is_true()
+            if await answer if inspect.isawaitable(answer) else answer:
+                return
             await asyncio.sleep(0.01)
 
 
@@ -42,15 +45,18 @@ async def eventually(is_true: Callable[[], object], within: float = PATIENCE) ->
 class Scripted:
     """A transport that says what the script has for a recipient, and else that all is well.
 
-    Of several verdicts each is given once. While `gate` is closed messages stay on the wire.
+    Of several verdicts each is given once. Every message is on the wire for `pace` seconds, and
+    as long as `gate` is closed if its recipient contains `slow`.
     """
 
     connections: int = 2
     name: str = "scripted"
-    script: dict[str, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
+    script: dict[str, list[Verdict]] = field(default_factory=dict)
     tried: list[Message] = field(default_factory=list)
     on_wire: list[str] = field(default_factory=list)
     most_on_wire: int = 0
+    pace: float = 0.0
+    slow: str = "@"
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -61,10 +67,12 @@ class Scripted:
         self.on_wire.append(message.recipient)
         self.most_on_wire = max(self.most_on_wire, len(self.on_wire))
         try:
-            await self.gate.wait()
+            await asyncio.sleep(self.pace)
+            if self.slow in message.recipient:
+                await self.gate.wait()
         finally:
             self.on_wire.remove(message.recipient)
-        planned = self.script[message.recipient]
+        planned = self.script.get(message.recipient)
         return planned.pop(0) if planned else Verdict(Outcome.SENT)
 
     async def close(self) -> None:
@@ -167,6 +175,13 @@ class Stage:
     async def states(self) -> dict[str, str]:
         """Return the state of the newest mail to each address."""
         return {mail["email"]: mail["state"] for mail in await self.mails()}
+
+    async def is_sent(self, email: str) -> bool:
+        return (await self.states()).get(email) == "sent"
+
+    async def are_leased(self, count: int) -> bool:
+        """Tell whether so many mails are in somebody's hands."""
+        return list((await self.states()).values()).count("leased") == count
 
     async def pause(self) -> dict[str, Any]:
         """Return the row of the transport; empty if it has none."""

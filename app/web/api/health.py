@@ -69,4 +69,6 @@ def _mail_waits(connection: Connection, house: House) -> list[Any]:
     oldest = outbox.oldest_due(connection, now)
     if oldest is not None and now - oldest > _QUEUE_TOO_OLD:
         warnings.append("mail has been waiting for more than 5 minutes: is a worker running?")
+    if outbox.has_held(connection):
+        warnings.append("some mail is held: it could not be sent and needs a human")
     return warnings

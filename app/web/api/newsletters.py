@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from app.db import newsletters as rows
 from app.db.newsletters import Newsletter
-from app.domain.errors import Fault, Invalid, NoPolicy, NotFound
+from app.domain.errors import Fault, Forbidden, Invalid, NoPolicy, NotFound
 from app.services import newsletters
+from app.services.keys import Key
 from app.web import bodies, negotiation, problems
 from app.web.deps import AnyKey, AnySite, NewsletterKey
 from app.web.fields import (
@@ -49,8 +50,8 @@ class NewsletterShown(BaseModel):
     archive: bool
     locale: str
     default: bool
-    created_at: str
-    updated_at: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
 
 
 class Changes(Strict):
@@ -106,13 +107,7 @@ class FormDescription(BaseModel):
 def _shown(newsletter: Newsletter) -> dict[str, Any]:
     values = asdict(newsletter)
     values["default"] = values.pop("is_default")
-    return NewsletterShown(
-        **{
-            **values,
-            "created_at": newsletter.created_at.isoformat(),
-            "updated_at": newsletter.updated_at.isoformat(),
-        }
-    ).model_dump()
+    return NewsletterShown(**values).model_dump(mode="json")
 
 
 _FIELDS = ["email", "consent", "newsletter", "policy_version", "wording", "name", "locale"]
@@ -148,6 +143,12 @@ async def form(slug: PathSegment, request: Request, site: AnySite) -> Response:
     return JSONResponse(described.model_dump(), headers={"Vary": "Origin", **cors})
 
 
+def _refuse_default(key: Key, body: Changes) -> None:
+    """Keep a key that is limited to one newsletter from taking the default from another."""
+    if key.newsletter is not None and "default" in body.model_fields_set:
+        raise Forbidden(f"This key is limited to the newsletter {key.newsletter}.")
+
+
 @router.get("/v1/newsletters", responses=problems.documented(401, 503))
 async def list_all(site: AnySite, key: AnyKey) -> dict[str, list[NewsletterShown]]:
     """List every newsletter that the key may see."""
@@ -166,7 +167,8 @@ async def list_all(site: AnySite, key: AnyKey) -> dict[str, list[NewsletterShown
 async def create(request: Request, site: AnySite, key: NewsletterKey) -> Response:
     """Create a newsletter, and register its consent text as a wording."""
     body = bodies.checked(NewNewsletter, await bodies.json_object(request))
-    key.require_newsletter(None if key.newsletter is None else body.slug)
+    key.require_newsletter(body.slug)
+    _refuse_default(key, body)
     now = site.house.clock()
     made = await site.engine.write(newsletters.create, body.columns(), now)
     location = {"Location": f"/v1/newsletters/{made.slug}"}
@@ -195,6 +197,7 @@ async def change(
     """Change a newsletter; a changed consent text registers a new wording."""
     key.require_newsletter(slug)
     body = bodies.checked(Changes, await bodies.json_object(request))
+    _refuse_default(key, body)
     if not body.model_fields_set:
         raise Invalid([Fault("", "Send at least one value to change.")])
     now = site.house.clock()

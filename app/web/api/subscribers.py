@@ -3,11 +3,11 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy.engine import Connection
 
@@ -20,13 +20,14 @@ from app.services import consents
 from app.services.house import House
 from app.services.keys import Key
 from app.tokens import Purpose, TokenError
-from app.web import problems
+from app.web import bodies, problems
 from app.web.deps import AnySite, ReadingKey
 from app.web.fields import BareAddress, Line, Moment, SlugRef
 
 router = APIRouter(tags=["subscribers"])
 
 COUNT_CAP = 10_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _READ_ERRORS = problems.documented(401, 403, 404, 503)
 
 
@@ -105,11 +106,12 @@ class ListQuery(BaseModel):
     responses=problems.documented(401, 403, 422, 503),
 )
 async def list_page(
-    query: Annotated[ListQuery, Query()], site: AnySite, key: ReadingKey
+    query: Annotated[ListQuery, Query()], request: Request, site: AnySite, key: ReadingKey
 ) -> SubscriberPage:
     """List subscribers, newest first unless sorted otherwise, one page after another."""
+    bodies.refuse_repeated([name for name, _ in request.query_params.multi_items()])
     wanted = _limited(query.filter(), key)
-    return await site.engine.read(_page, site.house, wanted, query)
+    return await site.engine.read(_page, site.house, wanted, query, key)
 
 
 def _limited(wanted: Filter, key: Key) -> Filter:
@@ -120,12 +122,20 @@ def _limited(wanted: Filter, key: Key) -> Filter:
     return replace(wanted, newsletter=key.newsletter)
 
 
-def _page(connection: Connection, house: House, wanted: Filter, query: ListQuery) -> SubscriberPage:
+def _seen(row: dict[str, Any], key: Key) -> dict[str, Any]:
+    """Leave out what a key that is limited to one newsletter may not know of a subscriber."""
+    held = [s for s in row["subscriptions"] if key.newsletter in {None, s["newsletter"]}]
+    return {**row, "subscriptions": held}
+
+
+def _page(
+    connection: Connection, house: House, wanted: Filter, query: ListQuery, key: Key
+) -> SubscriberPage:
     after = _after(connection, house, wanted, query)
     rows = subscribers.page(connection, wanted, query.sort, after, query.limit + 1)
-    items = [SubscriberShown(**row) for row in rows[: query.limit]]
+    items = [SubscriberShown(**_seen(row, key)) for row in rows[: query.limit]]
     more = len(rows) > query.limit
-    cursor = _cursor(house, wanted, query.sort, items[-1].id) if more else None
+    cursor = _cursor(house, wanted, query.sort, items[-1]) if more else None
     page = SubscriberPage(items=items, next_cursor=cursor)
     if query.count:
         total = subscribers.count(connection, wanted, COUNT_CAP + 1)
@@ -141,9 +151,10 @@ def _fingerprint(wanted: Filter, sort: Sort) -> bytes:
     return hashlib.sha256(shown.encode()).digest()[:16]
 
 
-def _cursor(house: House, wanted: Filter, sort: Sort, last: UUID) -> str:
-    """Return a cursor: it names the last row only by its id, so no address gets into a URL."""
-    payload = _fingerprint(wanted, sort) + last.bytes
+def _cursor(house: House, wanted: Filter, sort: Sort, last: SubscriberShown) -> str:
+    """Return a cursor: the last row's id and time, and never its address, for it is in URLs."""
+    moment = (last.created_at - _EPOCH) // timedelta(microseconds=1)
+    payload = _fingerprint(wanted, sort) + last.id.bytes + moment.to_bytes(8, "big")
     return house.tokens.sign(Purpose.CURSOR, payload, house.clock())
 
 
@@ -159,7 +170,11 @@ def _after(
     if payload[:16] != _fingerprint(wanted, query.sort):
         detail = "This cursor belongs to other filters or another order."
         raise Invalid([Fault("/cursor", detail)])
-    position = subscribers.position(connection, UUID(bytes=payload[16:]))
+    last = UUID(bytes=payload[16:32])
+    if query.sort in {Sort.CREATED, Sort.NEWEST}:
+        moment = timedelta(microseconds=int.from_bytes(payload[32:], "big"))
+        return Position(last, _EPOCH + moment, "")
+    position = subscribers.position(connection, last)
     if position is None:
         detail = "The subscriber where this page began is gone. Start again without a cursor."
         raise Invalid([Fault("/cursor", detail)])
@@ -190,7 +205,19 @@ async def consent(subscriber: str, site: AnySite, key: ReadingKey) -> Proof:
 
 
 def _proof(connection: Connection, named: str, key: Key) -> dict[str, Any]:
-    return consents.proof(connection, _read(connection, named, key)["id"])
+    shown = _read(connection, named, key)
+    proof = consents.proof(connection, shown["id"])
+    if key.newsletter is None:
+        return proof
+    events = [event for event in proof["events"] if event["newsletter"] == key.newsletter]
+    versions = {event["policy_version"] for event in events}
+    return {
+        **proof,
+        "subscriber": shown,
+        "events": events,
+        "wordings": [w for w in proof["wordings"] if w["newsletter"] == key.newsletter],
+        "policies": [p for p in proof["policies"] if p["version"] in versions],
+    }
 
 
 def _read(connection: Connection, named: str, key: Key) -> dict[str, Any]:
@@ -201,7 +228,7 @@ def _read(connection: Connection, named: str, key: Key) -> dict[str, Any]:
     held = {subscription["newsletter"] for subscription in row["subscriptions"]}
     if key.newsletter is not None and key.newsletter not in held:
         raise NotFound("There is no such subscriber.")
-    return row
+    return _seen(row, key)
 
 
 def _id(connection: Connection, named: str) -> UUID | None:

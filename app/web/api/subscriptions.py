@@ -73,7 +73,7 @@ _ANSWER = {
     responses={
         202: {"description": "Accepted", "content": {"application/json": {"schema": _ANSWER}}},
         303: {"description": "Accepted, for a browser: on to the thank-you page"},
-        **problems.documented(400, 413, 415, 422, 503),
+        **problems.documented(400, 413, 415, 422, 503, page=True),
     },
     openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )
@@ -152,8 +152,7 @@ async def _refused(
             headers |= negotiation.cors(request, set(newsletter.allowed_origins))
         return problems.as_json(members, headers)
     if catalog is None or newsletter is None or not isinstance(problem, Invalid):
-        # The handler for pages answers; `Vary` does not matter to what is not stored.
-        raise problem
+        raise problem  # the handler knows whether a person or a script waits
     faults = {fault.pointer.removeprefix("/"): fault.detail for fault in problem.faults}
     shown = {name: fields.get(name, "") for name in ("email", "name")}
     values = {**shown, "consent": fields.get("consent") is True}

@@ -25,7 +25,6 @@ PAGES: dict[int | str, dict[str, Any]] = {
     200: {"description": "A page", **_PAGE},
     404: {"description": "Not a link of ours", **_PAGE},
     410: {"description": "The link is no longer valid", **_PAGE},
-    413: {"description": "Too large", **_PAGE},
     503: {"description": "Away; try again", **_PAGE},
 }
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.engine import Connection
+from starlette.exceptions import HTTPException
 
 from app.db import subscriptions
 from app.db.newsletters import Newsletter
@@ -22,8 +23,12 @@ router = APIRouter(tags=["public"])
 
 _FIELD = "List-Unsubscribe"
 _ONE_CLICK = "One-Click"
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    status: PAGES[status] for status in (200, 404, 413, 503)
+_ANSWERS: dict[int | str, dict[str, Any]] = {status: PAGES[status] for status in (200, 404, 503)}
+_FORM = {"schema": {"type": "object", "properties": {_FIELD: {"type": "string"}}}}
+_BODY = {
+    "description": f"`{_FIELD}={_ONE_CLICK}` from mail programs; any other or none from people",
+    "required": False,
+    "content": {"application/x-www-form-urlencoded": _FORM, "multipart/form-data": _FORM},
 }
 
 
@@ -35,7 +40,12 @@ async def show(token: str, site: AnySite) -> HTMLResponse:
     return rendering.page("unsubscribe.html", context, headers=rendering.PRIVATE)
 
 
-@router.post("/unsubscribe/{token}", response_class=HTMLResponse, responses=_ANSWERS)
+@router.post(
+    "/unsubscribe/{token}",
+    response_class=HTMLResponse,
+    responses=_ANSWERS,
+    openapi_extra={"requestBody": _BODY},
+)
 async def leave(token: str, request: Request, site: AnySite) -> HTMLResponse:
     """Leave at once; the answer is the same for whoever has left or was erased before."""
     subscription = _subscription(site, token)
@@ -50,7 +60,7 @@ async def _is_one_click(request: Request) -> bool:
     """Tell whether a mail program posts; a body that cannot be read must not keep anybody in."""
     try:
         fields = await bodies.form_fields(request, {_FIELD: None})
-    except Problem:
+    except (Problem, HTTPException):
         return False
     return fields.get(_FIELD) == _ONE_CLICK
 

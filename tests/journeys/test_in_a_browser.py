@@ -1,0 +1,159 @@
+import os
+import re
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from tests.journeys.processes import Installation, installed, is_ready, wait_until
+from tests.mail.servers import free_port
+
+pytestmark = pytest.mark.anyio
+
+QUIETLY = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
+]
+
+
+@pytest.fixture
+def chromium() -> str:
+    found = shutil.which("chromium")
+    if found is None:
+        missing = "there is no chromium"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    return str(found)
+
+
+@pytest.fixture
+async def page(chromium: str) -> AsyncIterator[Page]:
+    """A browser that runs no JavaScript."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIETLY)
+        context = await browser.new_context(java_script_enabled=False)
+        context.set_default_timeout(10_000)
+        yield await context.new_page()
+        await browser.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Installation]:
+    with installed(tmp_path) as made:
+        yield made
+
+
+def start_dev(house: Installation, port: int) -> str:
+    """Start `newsletter dev`; return the key that it printed."""
+    number = len(house.started)
+    house.start("dev", "--port", str(port))
+    wait_until(lambda: is_ready(f"http://127.0.0.1:{port}"))
+    [key] = re.findall(r"Admin key +(nl_\S+)", house.log(number).read_text())
+    return str(key)
+
+
+async def sign_up(page: Page, url: str, email: str) -> None:
+    await page.goto(f"{url}/newsletters/insights")
+    await expect(page.get_by_text("No spam; unsubscribe easily at any time.")).to_be_visible()
+    await page.get_by_label("E-mail address").fill(email)
+    consent = page.get_by_role("checkbox")
+    await expect(consent).not_to_be_checked()
+    await consent.check()
+    await page.get_by_role("button", name="Sign up").click()
+
+
+async def follow(page: Page, url: str, link: str, mails: int) -> None:
+    """Open the newest mail of the mailbox page once there are so many, and follow a link in it."""
+    await page.goto(f"{url}/dev/mail")
+    while await page.locator("a.cover").count() < mails:
+        await page.reload()
+    await page.locator("a.cover").first.click()
+    address = await page.locator(f"ul.links a[href*='/{link}/']").first.get_attribute("href")
+    assert address is not None
+    await page.locator(f"ul.links a[href='{address}']").click()
+
+
+async def test_a_stranger_tries_everything_out_in_a_browser(
+    house: Installation, page: Page
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    key = start_dev(house, port)
+
+    await sign_up(page, url, "ann@example.org")
+    await expect(page).to_have_url(f"{url}/newsletters/insights/thank-you")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Check your inbox")
+
+    await follow(page, url, "confirm", mails=1)
+    await page.get_by_role("button", name="Yes, subscribe me").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You are subscribed")
+    assert _proof(url, key) == ["requested", "confirmed"]
+
+    await follow(page, url, "unsubscribe", mails=2)
+    await page.get_by_role("button", name="Unsubscribe").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You are unsubscribed")
+
+    assert house.stop() == [0]
+    house.started.clear()
+    assert start_dev(house, port) == key
+    assert _proof(url, key) == ["requested", "confirmed", "withdrawn"]
+
+
+def _proof(url: str, key: str) -> list[str]:
+    headers = {"Authorization": f"Bearer {key}"}
+    found = httpx.get(f"{url}/v1/subscribers/ann@example.org/consent", headers=headers).json()
+    assert found["verified"] is True
+    return [event["kind"] for event in found["events"]]
+
+
+async def test_what_was_forgotten_is_asked_for_and_the_thanks_may_be_said_elsewhere(
+    house: Installation, page: Page
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    key = start_dev(house, port)
+    await page.goto(f"{url}/newsletters/insights")
+    await page.get_by_label("E-mail address").fill("bob@example.org")
+    await page.get_by_role("button", name="Sign up").click()
+    await expect(page.locator("#consent-fault")).to_contain_text("Tick the box to agree")
+    await expect(page.get_by_label("E-mail address")).to_have_value("bob@example.org")
+    await expect(page.get_by_role("checkbox")).not_to_be_checked()
+
+    with _elsewhere() as thanks:
+        _say_thanks_at(thanks, url, key)
+        await sign_up(page, url, "bob@example.org")
+        await expect(page).to_have_url(thanks)
+        await expect(page.get_by_role("heading")).to_have_text("Thanks from elsewhere")
+    await follow(page, url, "confirm", mails=1)
+
+
+def _say_thanks_at(thanks: str, url: str, key: str) -> None:
+    path, headers = f"{url}/v1/newsletters/insights", {"Authorization": f"Bearer {key}"}
+    assert httpx.patch(path, json={"thank_you_url": thanks}, headers=headers).status_code == 200
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><h1>Thanks from elsewhere</h1>")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _elsewhere() -> Iterator[str]:
+    """Somebody else's website; the address of its thank-you page."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/thanks?from=newsletter"
+        server.shutdown()
+        thread.join()
