@@ -14,12 +14,13 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from app.db.engine import Engine, open_engine
 from app.db.wakeups import Wakeups, open_wakeups
-from app.domain.errors import Invalid, Problem
+from app.domain.errors import Invalid, Problem, Unavailable
 from app.mail.transport import open_transport
 from app.services import subscriptions
 from app.services.commands import Command, Result
@@ -35,6 +36,8 @@ from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
 from app.web.pages import confirm, mailbox, sign_up, unsubscribe
 from app.worker.loop import Worker
+
+log = structlog.get_logger()
 
 _PR_SET_PDEATHSIG = 1
 _DESCRIPTION = "Newsletter subscriptions with double opt-in and provable consent."
@@ -194,6 +197,8 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def refused(request: Request, problem: Exception) -> Response:
         assert isinstance(problem, Problem)  # noqa: S101 - what it is registered for
+        if isinstance(problem, Unavailable):
+            _log_away(problem)
         return _answer(request, problems.of(problem))
 
     @app.exception_handler(RequestValidationError)
@@ -219,6 +224,14 @@ def _allowed(app: FastAPI, request: Request) -> str:
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
     ] or ["GET"]  # static files are mounted
     return ", ".join([*found, "HEAD"] if "GET" in found else found)
+
+
+def _log_away(problem: Unavailable) -> None:
+    """Log what tells an outage from a wrong password, and nothing that a driver's text repeats."""
+    cause = problem.__cause__
+    driver = cause.orig if isinstance(cause, DBAPIError) else cause
+    state = getattr(driver, "sqlstate", None) or getattr(driver, "sqlite_errorname", None)
+    log.warning("database_away", error=type(driver).__qualname__, state=state)
 
 
 def _answer(

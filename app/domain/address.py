@@ -35,13 +35,14 @@ def parse(value: str) -> Address:
         valid = validate_email(text, check_deliverability=False, allow_display_name=False)
     except EmailNotValidError as error:
         raise ValueError("Enter a valid e-mail address, such as name@example.org.") from error
-    local = "".join(c.lower() if c.isascii() else c for c in valid.local_part)
+    typed = text.rpartition("@")[0]  # the validator writes info@ and the like in lower case
+    local = "".join(c.lower() if c.isascii() else c for c in typed)
     key = f"{local}@{valid.ascii_domain.lower()}"
     if len(local.encode()) > LOCAL_LENGTH:
         raise ValueError(f"Use at most {LOCAL_LENGTH} characters before the @.")
     if len(key.encode()) > EMAIL_LENGTH:
         raise ValueError(f"Use at most {EMAIL_LENGTH} characters.")
-    return Address(f"{valid.local_part}@{valid.domain}" if valid.domain else text, key)
+    return Address(f"{typed}@{valid.domain}", key)
 
 
 def abuse_key(key: str) -> str:

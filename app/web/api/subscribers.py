@@ -154,7 +154,7 @@ def _fingerprint(wanted: Filter, sort: Sort) -> bytes:
 def _cursor(house: House, wanted: Filter, sort: Sort, last: SubscriberShown) -> str:
     """Return a cursor: the last row's id and time, and never its address, for it is in URLs."""
     moment = (last.created_at - _EPOCH) // timedelta(microseconds=1)
-    payload = _fingerprint(wanted, sort) + last.id.bytes + moment.to_bytes(8, "big")
+    payload = _fingerprint(wanted, sort) + last.id.bytes + moment.to_bytes(8, "big", signed=True)
     return house.tokens.sign(Purpose.CURSOR, payload, house.clock())
 
 
@@ -172,7 +172,7 @@ def _after(
         raise Invalid([Fault("/cursor", detail)])
     last = UUID(bytes=payload[16:32])
     if query.sort in {Sort.CREATED, Sort.NEWEST}:
-        moment = timedelta(microseconds=int.from_bytes(payload[32:], "big"))
+        moment = timedelta(microseconds=int.from_bytes(payload[32:], "big", signed=True))
         return Position(last, _EPOCH + moment, "")
     position = subscribers.position(connection, last)
     if position is None:

@@ -1,0 +1,103 @@
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from app.db import outbox, schema, tables, transports
+from app.db.engine import Engine
+from app.db.transports import Pause
+from tests.conftest import Clock, Make, SignUp
+from tests.web.answers import problem
+
+pytestmark = [pytest.mark.anyio]
+
+
+async def warnings_of(client: httpx.AsyncClient) -> list[str]:
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    found: list[str] = answer.json()["warnings"]
+    return found
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_all_is_well(client: httpx.AsyncClient, sign_up: SignUp) -> None:
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert await warnings_of(client) == []
+    await sign_up()
+    assert await warnings_of(client) == []
+
+
+async def test_a_missing_policy_is_a_warning(client: httpx.AsyncClient, newsletter: Make) -> None:
+    await newsletter()
+    [warning] = await warnings_of(client)
+    assert "policy" in warning
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_mail_that_waits_too_long_is_a_warning(
+    client: httpx.AsyncClient, sign_up: SignUp, clock: Clock
+) -> None:
+    await sign_up()
+    clock.advance(minutes=5)
+    assert await warnings_of(client) == []
+    clock.advance(seconds=1)
+    [warning] = await warnings_of(client)
+    assert "worker" in warning
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_a_transport_that_rests_is_a_warning(
+    client: httpx.AsyncClient, engine: Engine, clock: Clock
+) -> None:
+    pause = Pause(clock.now + timedelta(hours=1), "connection refused", clock.now, 3)
+    await engine.write(transports.pause, "smtp", pause)
+    [warning] = await warnings_of(client)
+    assert "smtp" in warning
+    await engine.write(transports.resume, "smtp")
+    assert await warnings_of(client) == []
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_mail_that_needs_a_human_is_a_warning(
+    client: httpx.AsyncClient, engine: Engine, sign_up: SignUp
+) -> None:
+    await sign_up()
+    hold = tables.outbox.update().values(state="held")
+    await engine.write(lambda c: c.execute(hold).rowcount)
+    [warning] = await warnings_of(client)
+    assert "held" in warning
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_pending_migrations_are_a_reason_not_to_serve(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    await engine.write(_forget_migrations)
+    problem(await client.get("/readyz"), 503, "unavailable")
+    assert (await client.get("/healthz")).status_code == 200
+
+
+def _forget_migrations(connection: Connection) -> None:
+    connection.execute(text("DELETE FROM alembic_version"))
+
+
+async def test_so_is_a_database_without_tables(client: httpx.AsyncClient, engine: Engine) -> None:
+    await engine.write(schema.downgrade, "base")
+    problem(await client.get("/readyz"), 503, "unavailable")
+    assert (await client.head("/readyz")).status_code == 503
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_only_what_is_due_counts_as_waiting(
+    client: httpx.AsyncClient, engine: Engine, sign_up: SignUp, clock: Clock
+) -> None:
+    await sign_up()
+    later: dict[str, Any] = {"due_at": clock.now + timedelta(hours=1)}
+    t = tables.outbox
+    await engine.write(lambda c: c.execute(t.update().values(**later)).rowcount)
+    clock.advance(minutes=30)
+    assert await warnings_of(client) == []
+    assert await engine.read(outbox.oldest_due, clock.now) is None
