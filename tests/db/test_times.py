@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from app.db import tables
 from app.db.engine import Engine
+from app.db.types import Time
 from app.domain import address
 from app.domain.retry import Outcome, Verdict
 from app.services import keys, links, outbox, subscriptions
@@ -78,7 +79,7 @@ def stored_times(connection: Connection) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for table in tables.metadata.sorted_tables:
         for column in table.c:
-            if isinstance(column.type, tables.Time):
+            if isinstance(column.type, Time):
                 raw = text(f'SELECT "{column.name}" FROM {table.name}')  # noqa: S608 - our names
                 found[str(column)] = [v for v in connection.scalars(raw) if v is not None]
     return found
