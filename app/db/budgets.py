@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import fields
 
-from sqlalchemy import ARRAY, Connection, Executable, bindparam, func, literal, select, tuple_
+from sqlalchemy import ARRAY, Connection, Executable, bindparam, func, literal, select
 from sqlalchemy.dialects import postgresql
 
 from app.db import bulk
@@ -51,7 +51,8 @@ def lock(connection: Connection, keys: Collection[Key]) -> dict[Key, Budget]:
         values = {"hashes": list(hashes), "newsletters": list(newsletters)}
         found = connection.execute(_LOCK, values).all()
     else:  # the one writer of SQLite needs no lock
-        statement = select(*_ALL).where(tuple_(t.c.hash, t.c.newsletter).in_(ordered))
+        # By hash alone: SQLite searches no index for a list of pairs.
+        statement = select(*_ALL).where(t.c.hash.in_({key[0] for key in ordered}))
         found = connection.execute(statement).all()
     budgets = {(row.hash, row.newsletter): Budget(*row) for row in found}
     return {key: budgets.get(key) or Budget(*key) for key in ordered}
