@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -13,11 +13,10 @@ from uuid import uuid4
 import sqlalchemy
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.domain.errors import Unavailable
+from app.db import outages
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,11 +26,6 @@ _READERS = 4
 _WRITERS = 4
 _CONNECT_SECONDS = 10
 _BUSY_SECONDS = 10
-_AWAY_SQLSTATES = ("08", "53", "57", "28", "3D", "55000")
-"""PostgreSQL's classes: connection exception, insufficient resources, operator intervention;
-and what only connecting meets: authorization, no such database, one that takes no connections."""
-_READ_ONLY = "25006"
-_AWAY_SQLITE = {"BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "NOMEM", "PROTOCOL"}
 
 
 class Engine(Protocol):
@@ -157,7 +151,7 @@ def _in_transaction(
     **kwargs: P.kwargs,
 ) -> Callable[[], R]:
     def job() -> R:
-        with _away_as_unavailable(), engine.begin() as connection:
+        with outages.as_unavailable(), engine.begin() as connection:
             return work(connection, *args, **kwargs)
 
     return job
@@ -201,7 +195,7 @@ def _postgres_engine(url: URL, *, pooler: bool) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "handle_error")
     def demoted(context: ExceptionContext) -> None:
         """Leave a server that has become a standby; the name may lead to the new primary."""
-        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        if outages.is_demoted(context.original_exception):
             context.is_disconnect = True
 
     return engine
@@ -245,34 +239,10 @@ def _pragmas(*, read_only: bool) -> tuple[str, ...]:
 @contextlib.asynccontextmanager
 async def _turn(places: asyncio.Semaphore) -> AsyncIterator[None]:
     """Hold a place while inside; what fails because the database is away is Unavailable."""
-    with _away_as_unavailable():
+    with outages.as_unavailable():
         async with asyncio.timeout(_CONNECT_SECONDS):
             await places.acquire()
         try:
             yield
         finally:
             places.release()
-
-
-@contextlib.contextmanager
-def _away_as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if _is_away(error):
-            raise Unavailable("The database is away. Try again in a moment.") from error
-        raise
-    except (TimeoutError, PoolTimeout, OSError) as error:
-        raise Unavailable("The database is away. Try again in a moment.") from error
-
-
-def _is_away(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    name = getattr(error.orig, "sqlite_errorname", None)
-    if name is not None:
-        return any(name.startswith(f"SQLITE_{away}") for away in _AWAY_SQLITE)
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    if state is None:
-        return isinstance(error, sqlalchemy.exc.InterfaceError | sqlalchemy.exc.OperationalError)
-    return str(state).startswith(_AWAY_SQLSTATES)
