@@ -110,3 +110,11 @@ _STAMP = select(
     select(func.count()).select_from(wordings).scalar_subquery(),
     select(func.count()).select_from(policies).scalar_subquery(),
 )
+
+
+def letterheads(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Return what mail shows of each newsletter, by slug."""
+    n = t.c
+    columns = (n.slug, n.name, n.from_address, n.from_name, n.reply_to, n.pitch, n.promise)
+    rows = connection.execute(select(*columns, n.postal_address)).mappings()
+    return {row["slug"]: dict(row) for row in rows}

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.engine import Connection
 
-from app.db import outbox, transports
-from app.db.outbox import Lease, Settlement
+from app.db import leases, newsletters, outbox, transports
+from app.db.leases import Lease
+from app.db.outbox import Settlement
 from app.db.transports import Pause
 from app.domain.address import envelope
 from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
@@ -56,28 +57,28 @@ def claim(
         if pause.until is not None and pause.until > now:
             return Hand([], {})
         limit = 1
-    leases = outbox.claim(connection, worker, limit, now, house.confirm_ttl, alone=alone)
-    if leases and pause is not None:
-        if not transports.take_probe(connection, transport, now, now + outbox.LEASE):
-            outbox.give_back(connection, leases)
+    claimed = leases.claim(connection, worker, limit, now, house.confirm_ttl, alone=alone)
+    if claimed and pause is not None:
+        if not transports.take_probe(connection, transport, now, now + leases.LEASE):
+            leases.give_back(connection, claimed)
             return Hand([], {})
-        leases = [replace(lease, probe=True) for lease in leases]
-    if not leases:
+        claimed = [replace(lease, probe=True) for lease in claimed]
+    if not claimed:
         return Hand([], {})
     host = urlsplit(house.base_url).hostname or "localhost"
-    shown = outbox.letterheads(connection)
+    shown = newsletters.letterheads(connection)
     heads = {slug: Letterhead(**values, host=host) for slug, values in shown.items()}
-    return Hand(leases, heads)
+    return Hand(claimed, heads)
 
 
-def give_back(connection: Connection, leases: Sequence[Lease]) -> None:
+def give_back(connection: Connection, untried: Sequence[Lease]) -> None:
     """Return messages that were never tried, for any worker to take at once."""
-    outbox.give_back(connection, leases)
+    leases.give_back(connection, untried)
 
 
 def renew(connection: Connection, house: House, worker: str, ids: Sequence[int]) -> set[int]:
     """Prolong leases; return the ids of those that are still ours."""
-    return outbox.renew(connection, worker, ids, house.shared_clock(connection))
+    return leases.renew(connection, worker, ids, house.shared_clock(connection))
 
 
 def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:

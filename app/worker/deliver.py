@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from app.db.engine import Engine
-from app.db.outbox import Lease
+from app.db.leases import Lease
 from app.db.wakeups import Wakeups
 from app.domain.errors import Unavailable
 from app.domain.retry import Outcome, Verdict

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from app.db import tables
 from app.db.engine import Engine
-from app.db.outbox import Lease
+from app.db.leases import Lease
 from app.domain import address
 from app.services import consents, links, outbox, subscriptions
 from app.services.commands import (

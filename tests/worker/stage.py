@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from app.db import tables
 from app.db.engine import Engine
-from app.db.outbox import Lease
+from app.db.leases import Lease
 from app.db.wakeups import open_wakeups
 from app.domain import address
 from app.domain.errors import Unavailable

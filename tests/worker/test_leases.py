@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.db.outbox import LEASE
+from app.db.leases import LEASE
 from app.domain.retry import Outcome
 from app.services import outbox
 from app.worker import deliver
