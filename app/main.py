@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -96,6 +98,9 @@ def from_environment() -> FastAPI:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        sys.exit("newsletter: the process that started this one is gone")
     settings = Settings()
     configure_logging(settings.log_format)
     return create_app(settings)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.util import await_only
 
 from app.db import tables
 from app.db.engine import Engine, asyncpg_url, open_engine
@@ -202,3 +203,46 @@ async def test_sqlite_is_as_safe_as_it_can_be(engine: Engine) -> None:
 )
 def test_the_driver_is_ours(url: str, driven: str) -> None:
     assert asyncpg_url(url).render_as_string(hide_password=False) == driven
+
+
+async def test_a_read_is_one_snapshot(engine: Engine) -> None:
+    """Otherwise `consent verify` would see half of what commits meanwhile."""
+    loop = asyncio.get_running_loop()
+
+    async def commit() -> None:
+        await engine.write(add)
+
+    def look(connection: Connection) -> tuple[int, int]:
+        before = count(connection)
+        if engine.dialect == "sqlite":  # in a thread of its own
+            asyncio.run_coroutine_threadsafe(commit(), loop).result(10)
+        else:
+            await_only(commit())
+        return before, count(connection)
+
+    assert await engine.read(look) == (0, 0)
+    assert await engine.read(count) == 1
+
+
+@postgresql_only
+async def test_a_server_that_was_demoted_is_away_until_it_takes_writes_again(
+    engine: Engine, database: str
+) -> None:
+    name = asyncpg_url(database).database
+    await engine.write(add, name="before")
+
+    def demote(connection: Connection, is_standby: str) -> None:
+        connection.execute(
+            text(f'ALTER DATABASE "{name}" SET default_transaction_read_only={is_standby}')
+        )
+
+    await engine.write(demote, "on")
+    await engine.close()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await engine.write(add, name="during")
+    other = open_engine(database.replace(f"/{name}", "/postgres"))
+    await other.write(demote, "off")
+    await other.close()
+    await engine.write(add, name="after")
+    assert await engine.read(count) == 2

@@ -18,7 +18,7 @@ LABELS = ".".join(["b" * 61] * 3)  # 185 characters
         ("o'neill!#$%&*@example.org", "o'neill!#$%&*@example.org", "o'neill!#$%&*@example.org"),
         ("Ann@Bücher.example.org", "Ann@bücher.example.org", "ann@xn--bcher-kva.example.org"),
         ("a@XN--BCHER-KVA.example.org", "a@bücher.example.org", "a@xn--bcher-kva.example.org"),
-        ("a@bu\u0308cher.example.org", "a@bücher.example.org", "a@xn--bcher-kva.example.org"),
+        ("a@cafe\u0301.example.org", "a@café.example.org", "a@xn--caf-dma.example.org"),
         ("ann@faß.de", "ann@faß.de", "ann@xn--fa-hia.de"),
         # Only ASCII letters are folded: other case mappings differ from language to language.
         ("ÄNN@example.org", "ÄNN@example.org", "Änn@example.org"),

@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -143,3 +144,20 @@ def test_a_server_and_a_worker_share_one_file_and_a_killed_worker_loses_nothing(
         names = {mail["Message-ID"] for mail in office.mails}
         assert len(names) == 21, "a copy carries the Message-ID of its original"
         assert house.stop() == [0, 0]
+
+
+def test_server_processes_end_with_the_one_that_started_them(
+    tmp_path: Path, empty_postgres: str
+) -> None:
+    with installed(tmp_path, database_url=empty_postgres) as house:
+        house.ok("migrate")
+        furnish(house)
+        url = house.serve("--processes", "2")
+        wait_until(lambda: is_ready(url))
+        parent = house.started.pop()
+        parent.kill()
+        parent.wait(10)
+        wait_until(lambda: not is_ready(url))
+        house.start("serve", "--port", str(urlsplit(url).port))
+        wait_until(lambda: is_ready(url))
+        assert house.stop() == [0]

@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 from typing import Any
 
@@ -162,3 +163,19 @@ async def test_the_catalog_knows_every_origin(engine: Engine, newsletter: Make) 
     await newsletter("two", allowed_origins=["https://a.example", "https://b.example"])
     catalog = await engine.read(CatalogCache().current)
     assert catalog.origins() == {"https://a.example", "https://b.example"}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_two_that_want_to_be_the_default_at_once_take_turns(
+    engine: Engine, newsletter: Make, clock: Clock
+) -> None:
+    slugs = ["a", "b", "c", "d"]
+    for slug in slugs:
+        await newsletter(slug)
+    for _ in range(5):
+        changes = [
+            engine.write(newsletters.change, slug, {"is_default": True}, clock.now)
+            for slug in slugs
+        ]
+        await asyncio.gather(*changes)
+    assert len(await defaults(engine)) == 1

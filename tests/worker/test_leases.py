@@ -157,3 +157,20 @@ async def test_a_mail_with_little_time_left_is_not_put_on_the_wire(
     await stage.deliver(transport)
     assert transport.tried == []
     assert await stage.states() == {"ann@example.org": "leased"}
+
+
+async def test_a_lease_that_ran_out_in_our_own_hands_sends_no_copy(
+    stage: Stage, transport: Scripted, clock: Clock
+) -> None:
+    transport.gate.clear()
+    await stage.ask("ann@example.org")
+    async with stage.working(transport):
+        await eventually(lambda: transport.on_wire)
+        clock.advance(seconds=61)  # nothing was renewed: the row is due again, and ours
+        await stage.ask("bob@example.org")
+        await eventually(lambda: stage.are_leased(2))
+        transport.gate.set()
+        await eventually(lambda: stage.is_sent("ann@example.org"))
+        await eventually(lambda: stage.is_sent("bob@example.org"))
+    assert sorted(transport.recipients) == ["ann@example.org", "bob@example.org"]
+    assert (await stage.mail("ann@example.org"))["expirations"] == 1

@@ -167,3 +167,14 @@ async def test_one_acceptance_among_failures_keeps_the_mail_flowing(
         transport.gate.set()
         await eventually(lambda: "cid@example.org" in transport.recipients)
     assert (await stage.states())["bob@example.org"] == "sent"
+
+
+async def test_mail_that_is_skipped_does_not_use_up_the_probe(stage: Stage, clock: Clock) -> None:
+    transport = await _rest(stage)
+    await stage.ask(*people(6), "last@example.org")
+    for email in people(6):
+        await stage.leave(email)
+    clock.now = (await stage.pause())["paused_until"]
+    [probe] = await stage.claim()
+    assert probe.email == "last@example.org"
+    assert transport.recipients == ["first@example.org"]
