@@ -50,8 +50,20 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server shared by all test processes; its URL without a database name."""
     folder = tmp_path_factory.getbasetemp().parent / "postgres"
     server = _start(folder)
+    asyncio.run(_hurry(server.get_uri()))
     yield server.get_uri("{}")
     server.cleanup()
+
+
+async def _hurry(url: str) -> None:
+    """Let it write at leisure: no test pulls the plug on it, and each makes a database."""
+    connection = await asyncpg.connect(url)
+    try:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            await connection.execute(f"ALTER SYSTEM SET {name} = off")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
 
 
 def _start(folder: Path) -> PostgresServer:

@@ -65,6 +65,8 @@ def _take_back(connection: Connection, now: datetime) -> None:
         .values(
             state=case((t.c.expirations < MAX_EXPIRATIONS, "waiting"), else_="held"),
             outcome="lease expired",
+            lease_until=null(),
+            leased_by=null(),
             expirations=t.c.expirations + 1,
         )
     )

@@ -87,8 +87,8 @@ def decide(verdict: Verdict, tried: Try) -> Decision:
         case Outcome.SENDER_FAULT:
             # It may be about this one recipient after all, so it also waits longer each time.
             step = timedelta(minutes=_step(RECIPIENT_STEPS, tried.attempts))
-            decision = Decision("waiting", delay=max(SENDER_PAUSE, step), pause=SENDER_PAUSE)
-            return _unless_too_old(decision, tried)
+            state = "waiting" if tried.age < tried.lifetime else "held"  # it is not theirs to lose
+            return Decision(state, delay=max(SENDER_PAUSE, step), pause=SENDER_PAUSE)
         case Outcome.RETRY_TRANSPORT:
             step = timedelta(seconds=_step(TRANSPORT_STEPS, tried.failures))
             pause = verdict.retry_after or step * (1 + tried.jitter / 5)

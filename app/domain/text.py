@@ -72,4 +72,5 @@ def page_url(value: str | None) -> str | None:
 
 def user_agent(value: str | None) -> str | None:
     """Return the header cut to its length and without what `clean` forbids; None if empty."""
-    return unicodedata.normalize("NFC", _FORBIDDEN.sub("", value or ""))[:USER_AGENT_LENGTH] or None
+    text = unicodedata.normalize("NFC", _FORBIDDEN.sub("", value or "")).strip()
+    return text[:USER_AGENT_LENGTH] or None
