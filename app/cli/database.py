@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.db.engine import Engine
-from app.domain.errors import Unavailable
+from app.domain.errors import Unavailable, Unmigrated
 from app.main import engine_of
 from app.settings import Settings, SettingsError
 
@@ -66,12 +66,11 @@ async def _opened(settings: Settings) -> AsyncIterator[Engine]:
 def _told() -> Iterator[None]:
     try:
         yield
+    except Unmigrated as error:
+        raise SettingsError("the database has no tables yet: run newsletter migrate") from error
     except Unavailable as error:
         cause = error.__cause__
         reason = cause.orig if isinstance(cause, DBAPIError) else cause
         raise DatabaseAway(f"the database is away: {reason or 'no answer'}") from error
     except DBAPIError as error:
-        said = str(error.orig)
-        if "no such table" in said or "does not exist" in said:
-            raise SettingsError("the database has no tables yet: run newsletter migrate") from error
-        raise SettingsError(f"the database says: {said}") from error
+        raise SettingsError(f"the database says: {error.orig}") from error

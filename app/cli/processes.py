@@ -182,16 +182,17 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _production() -> Settings:
-    """Return settings that are fit to serve with; refuse a database that is not migrated."""
+    """Return settings that are fit to serve with, and say what the database lacks for now."""
     settings = Settings()
     settings.require_production()
     configure_logging(settings.log_format)
     try:
-        if not database.read(settings, schema.is_current):
-            raise SettingsError("migrations are pending: run newsletter migrate")
+        is_current = database.read(settings, schema.is_current)
+        lacks = "" if is_current else "migrations are pending: run newsletter migrate"
     except database.DatabaseAway as error:
-        # It may come back: serve, and answer 503 until then.
-        typer.echo(f"newsletter: {error}", err=True)
+        lacks = str(error)
+    if lacks:  # it may be mended while we run: until then requests are answered with 503
+        typer.echo(f"newsletter: {lacks}", err=True)
     return settings
 
 

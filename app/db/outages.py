@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.domain.errors import Unavailable
+from app.domain.errors import Unavailable, Unmigrated
 
 _AWAY_SQLSTATES = ("08", "53", "57", "28", "3D", "55000")
 """PostgreSQL's classes: connection exception, insufficient resources, operator intervention;
 and what only connecting meets: authorization, no such database, one that takes no connections."""
 _READ_ONLY = "25006"
+_MISSING = {"42P01", "42703"}
+"""PostgreSQL's codes for an undefined table and an undefined column."""
 _AWAY_SQLITE = {"BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "NOMEM", "PROTOCOL"}
 
 
@@ -26,11 +28,20 @@ def as_unavailable() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if _is_unmigrated(error):
+            raise Unmigrated("Migrations are pending: run newsletter migrate.") from error
         if _is_away(error):
             raise Unavailable("The database is away. Try again in a moment.") from error
         raise
     except (TimeoutError, PoolTimeout, OSError) as error:
         raise Unavailable("The database is away. Try again in a moment.") from error
+
+
+def _is_unmigrated(error: DBAPIError) -> bool:
+    """Tell whether a table or column is missing: every statement of ours names only what is."""
+    if str(error.orig).startswith(("no such table", "no such column")):
+        return True
+    return getattr(error.orig, "sqlstate", None) in _MISSING
 
 
 def _is_away(error: DBAPIError) -> bool:

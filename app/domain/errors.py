@@ -11,6 +11,7 @@ Problem                 anything that a caller did or met and can be told about
   Gone                  it was there, and is no longer valid
   NoPolicy              nothing can be consented to before a policy is published
   Unavailable           the database is away; try again soon
+    Unmigrated          it is there, and its tables are not, or not all
   Busy                  too many wait already, or we are shutting down; try again soon
 """
 
@@ -79,6 +80,10 @@ class NoPolicy(Problem):
 
 class Unavailable(Problem):
     """The database is away."""
+
+
+class Unmigrated(Unavailable):
+    """The database lacks tables or columns."""
 
 
 class Busy(Problem):

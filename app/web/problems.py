@@ -24,6 +24,7 @@ _TABLE: dict[type[Problem], tuple[int, str, str]] = {
     errors.Invalid: (422, "invalid", "Some values are not valid"),
     errors.NoPolicy: (503, "no-policy", "Not open yet"),
     errors.Unavailable: (503, "unavailable", "The database is away"),
+    errors.Unmigrated: (503, "unavailable", "The database is not ready"),
     errors.Busy: (503, "busy", "Too busy"),
 }
 

@@ -126,8 +126,6 @@ def test_sqlite_has_one_api_process(open_house: Installation) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["serve"],
-        ["work"],
         ["keys", "list"],
         ["keys", "create", "x", "--scope", "admin"],
         ["consent", "verify"],

@@ -1,14 +1,19 @@
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from app.db import outbox, schema, tables, transports
 from app.db.engine import Engine
 from app.db.transports import Pause
+from app.main import create_app
+from app.services.house import House
+from app.settings import Settings
 from tests.conftest import Clock, Make, SignUp
 from tests.web.answers import problem
 
@@ -101,3 +106,24 @@ async def test_only_what_is_due_counts_as_waiting(
     clock.advance(minutes=30)
     assert await warnings_of(client) == []
     assert await engine.read(outbox.oldest_due, clock.now) is None
+
+
+async def test_before_the_first_migration_every_answer_is_503(
+    tmp_path: Path, settings: Settings, house: House
+) -> None:
+    file = SecretStr(f"sqlite:///{tmp_path / 'empty.db'}")
+    app = create_app(settings.model_copy(update={"database_url": file}), house=house)
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url=house.base_url) as client,
+    ):
+        body = {"email": "ann@example.org", "consent": True}
+        for answer in (
+            await client.get("/readyz"),
+            await client.post("/v1/subscriptions", json=body),
+            await client.get("/newsletters/insights"),
+        ):
+            assert answer.status_code == 503
+            assert "Retry-After" in answer.headers
+            assert "run newsletter migrate" in answer.text

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy.engine import Connection
 
 from app.db import outbox, schema, transports
-from app.domain.errors import Busy, Unavailable
+from app.domain.errors import Busy, Unmigrated
 from app.services.house import House
 from app.web import problems
 from app.web.deps import AnySite
@@ -45,7 +45,7 @@ async def readyz(site: AnySite) -> Response:
         raise Busy("This process is shutting down.")
     is_current, warnings = await site.engine.read(_look, site.house)
     if not is_current:
-        raise Unavailable("Migrations are pending: run newsletter migrate.")
+        raise Unmigrated("Migrations are pending: run newsletter migrate.")
     return JSONResponse({"status": "ready", "warnings": warnings})
 
 
