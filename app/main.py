@@ -233,7 +233,7 @@ def _allowed(app: FastAPI, request: Request) -> str:
 
 def _log_away(problem: Unavailable) -> None:
     """Log what tells an outage from a wrong password, and nothing that a driver's text repeats."""
-    cause = problem.__cause__
+    cause = problem.__cause__ or problem
     driver = cause.orig if isinstance(cause, DBAPIError) else cause
     state = getattr(driver, "sqlstate", None) or getattr(driver, "sqlite_errorname", None)
     log.warning("database_away", error=type(driver).__qualname__, state=state)
