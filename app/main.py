@@ -67,6 +67,9 @@ def house_of(settings: Settings) -> House:
         hash_key=settings.hash_key.get_secret_value().encode(),
         confirm_ttl=settings.confirm_ttl,
         confirm_cooldown=settings.confirm_cooldown,
+        mail_rates=settings.mail_rate,
+        domain_rates=settings.mail_domain_rates,
+        bounce_address=settings.bounce_address,
     )
 
 

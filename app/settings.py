@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain import address, rate
+from app.domain.rate import Rate
+
 SECRET_LENGTH = 32
 
-Lines = Annotated[tuple[str, ...], NoDecode]
+_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+")
 
 
 class SettingsError(ValueError):
@@ -32,6 +35,14 @@ class Settings(BaseSettings):
     database_listen_url: SecretStr | None = None
     mail_url: SecretStr | None = None
     mail_connections: int = 10
+    mail_rate: Annotated[tuple[Rate, ...], NoDecode] = ()
+    mail_domain_rates: Annotated[dict[str, Rate], NoDecode] = {}
+    bounce_address: str | None = None
+    feedback_ses_topics: Annotated[tuple[str, ...], NoDecode] = ()
+    feedback_mailgun_key: SecretStr | None = None
+    dkim_domain: str | None = None
+    dkim_selector: str | None = None
+    dkim_key: Path | None = None
     base_url: str = ""
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     hash_key: SecretStr = SecretStr("")
@@ -42,21 +53,37 @@ class Settings(BaseSettings):
     confirm_cooldown: timedelta = timedelta(minutes=15)
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("secret_keys", mode="before")
+    @field_validator("secret_keys", "feedback_ses_topics", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        return (
-            [part.strip() for part in value.split(",") if part.strip()]
-            if isinstance(value, str)
-            else value
-        )
+        return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("mail_rate", mode="before")
+    @classmethod
+    def _rates(cls, value: object) -> object:
+        return tuple(map(rate.parse, _parts(value))) if isinstance(value, str) else value
+
+    @field_validator("mail_domain_rates", mode="before")
+    @classmethod
+    def _domain_rates(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in _parts(value)]
+        if not all(_DOMAIN.fullmatch(domain.strip().lower()) for domain, _, _ in pairs):
+            raise ValueError("write it as gmail.com=20/s,example.org=500/h")
+        return {domain.strip().lower(): rate.parse(limit) for domain, _, limit in pairs}
+
+    @field_validator("bounce_address")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        return value if value is None else address.parse(value).email
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        parts = [part.strip() for part in value.split(",") if part.strip()]
+        parts = _parts(value)
         networks = tuple(ip_network(part, strict=False) for part in parts if part != "*")
         if "*" in parts or any(network.prefixlen == 0 for network in networks):
             raise ValueError("name the proxies; with * anybody could choose the address on record")
@@ -117,6 +144,10 @@ class Settings(BaseSettings):
         ]
         if wrong:
             raise SettingsError("; ".join(wrong))
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _secret_faults(name: str, secrets: tuple[SecretStr, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -207,10 +208,17 @@ Index(
 )
 
 Index(
-    "ix_outbox_held",
+    "ix_outbox_unsent",
+    outbox.c.state,
     outbox.c.id,
-    postgresql_where=text("state = 'held'"),
-    sqlite_where=text("state = 'held'"),
+    postgresql_where=text("state IN ('held', 'failed')"),
+    sqlite_where=text("state IN ('held', 'failed')"),
+)
+Index(
+    "ix_outbox_provider_id",
+    outbox.c.provider_id,
+    postgresql_where=text("provider_id IS NOT NULL"),
+    sqlite_where=text("provider_id IS NOT NULL"),
 )
 
 transports = Table(
@@ -221,6 +229,29 @@ transports = Table(
     Column("reason", Text),
     Column("since", Time),
     Column("failures", Integer, nullable=False, server_default=text("0")),
+)
+
+mail_rates = Table(
+    "mail_rates",
+    metadata,
+    Column("name", Bytewise, primary_key=True, comment="transport and limit"),
+    Column("tokens", Float, nullable=False),
+    Column("refilled_at", Time, nullable=False),
+    Column("booked_until", Time, nullable=False, comment="when the last one put off may go"),
+)
+
+feedback_events = Table(
+    "feedback_events",
+    metadata,
+    Column("provider", Bytewise, primary_key=True),
+    Column("event_id", Bytewise, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("at", Time, nullable=False, comment="when it happened, by the provider's clock"),
+    Column("received_at", Time, nullable=False),
+    Column("outbox_id", Serial, comment="none: not about mail of ours"),
+    Column("address_hash", Text),
+    Column("detail", Text, nullable=False),
+    Index("ix_feedback_events_address_hash_at", "address_hash", "at"),
 )
 
 api_keys = Table(

@@ -1,7 +1,7 @@
 """What the verbs need besides a connection: the rules of this installation, a clock, chance."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -12,6 +12,7 @@ from app.db.outbox import database_time
 from app.domain.address import abuse_key
 from app.domain.budget import keyed_hash
 from app.domain.identifiers import uuid7
+from app.domain.rate import Rate
 from app.services.catalog import CatalogCache
 from app.tokens import Tokens
 
@@ -25,7 +26,9 @@ def utc_now() -> datetime:
 class House:
     """One installation, as values.
 
-    `clock` is this process's; `shared_clock` is the database's, for what workers agree on.
+    `mail_rates` hold for all mail, `domain_rates` for the domain of the recipient; bounces come to
+    `bounce_address` if there is one, else to the sender. `clock` is this process's;
+    `shared_clock` is the database's, for what workers agree on.
     """
 
     base_url: str
@@ -33,6 +36,9 @@ class House:
     hash_key: bytes
     confirm_ttl: timedelta = timedelta(days=7)
     confirm_cooldown: timedelta = timedelta(minutes=15)
+    mail_rates: tuple[Rate, ...] = ()
+    domain_rates: Mapping[str, Rate] = field(default_factory=dict)
+    bounce_address: str | None = None
     clock: Callable[[], datetime] = utc_now
     shared_clock: Callable[[Connection], datetime] = database_time
     catalog: CatalogCache = field(default_factory=CatalogCache)

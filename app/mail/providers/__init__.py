@@ -1,0 +1,1 @@
+"""Mail through HTTP APIs: one small file for each provider."""
