@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy.engine import Connection
@@ -130,7 +131,7 @@ def work() -> None:
         finally:
             await engine.close()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def migrate(
