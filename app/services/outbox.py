@@ -95,7 +95,8 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         action_url=action,
         unsubscribe_url=unsubscribe,
     )
-    return compose(lease.kind, letterhead).fill(letter)
+    filled = compose(lease.kind, letterhead).fill(letter)
+    return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled
 
 
 def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
