@@ -25,7 +25,7 @@ from app.db.wakeups import Wakeups, open_wakeups
 from app.domain.errors import Invalid, Problem, Unavailable
 from app.mail import dkim
 from app.mail.transport import open_transport
-from app.services import subscriptions
+from app.services import bounces, subscriptions
 from app.services.commands import Command, Result
 from app.services.groups import Groups, Run
 from app.services.house import House
@@ -70,9 +70,16 @@ def house_of(settings: Settings) -> House:
         confirm_cooldown=settings.confirm_cooldown,
         mail_rates=settings.mail_rate,
         domain_rates=settings.mail_domain_rates,
-        bounce_address=settings.bounce_address,
+        bounce_address=_bounce_address_of(settings),
         dkim=_signer_of(settings),
     )
+
+
+def _bounce_address_of(settings: Settings) -> str | None:
+    try:
+        return settings.bounce_address and bounces.fit(settings.bounce_address)
+    except ValueError as error:
+        raise SettingsError(f"NEWSLETTER_BOUNCE_ADDRESS: {error}") from error
 
 
 def _signer_of(settings: Settings) -> dkim.Signer | None:
