@@ -16,7 +16,7 @@ from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, dec
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import links, paces, subscriptions
+from app.services import bounces, links, paces, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
 from app.services.paces import Pace
@@ -114,7 +114,12 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         action_url=action,
         unsubscribe_url=unsubscribe,
     )
-    return compose(lease.kind, letterhead).fill(letter)
+    filled = compose(lease.kind, letterhead).fill(letter)
+    return replace(
+        filled,
+        sender=bounces.return_path(house, lease.id) or filled.sender,
+        content=house.dkim.sign(filled.content) if house.dkim else filled.content,
+    )
 
 
 def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
