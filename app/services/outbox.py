@@ -113,25 +113,29 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         recipient=lease.email,
         action_url=action,
         unsubscribe_url=unsubscribe,
+        return_path=bounces.return_path(house, lease.id),
     )
     filled = compose(lease.kind, letterhead).fill(letter)
-    return replace(
-        filled,
-        sender=bounces.return_path(house, lease.id) or filled.sender,
-        content=house.dkim.sign(filled.content) if house.dkim else filled.content,
-    )
+    return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled
 
 
-def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
+def settle(
+    connection: Connection,
+    house: House,
+    transport: str,
+    tried: Sequence[Tried],
+    *,
+    rested: bool = True,
+) -> bool:
     """Write what became of messages, and what follows for addresses and for the transport.
 
-    Returns whether the transport rests now.
+    `rested`: the transport may be at rest, for all that is known. Returns whether it rests now.
     """
-    now = house.shared_clock(connection)
-    if all(t.verdict.outcome is Outcome.SENT for t in tried):  # as it nearly always is
-        outbox.settle(connection, [_settlement(t, Decision("sent"), now) for t in tried], now)
-        transports.resume(connection, transport)
+    if not rested and all(t.verdict.outcome is Outcome.SENT and not t.lease.probe for t in tried):
+        sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
+        outbox.settle_sent(connection, sent, house.clock())
         return False
+    now = house.shared_clock(connection)
     resting = transports.read(connection, transport)
     probed = any(t.lease.probe for t in tried)
     # What was on the wire when the rest began says nothing new.
@@ -167,11 +171,16 @@ def _try(house: House, tried: Tried, failures: int, now: datetime) -> Try:
     )
 
 
+def _told(tried: Tried) -> str:
+    """Return the outcome as the row shows it."""
+    return f"{tried.verdict.outcome} {tried.verdict.detail}".rstrip()
+
+
 def _settlement(tried: Tried, decision: Decision, now: datetime) -> Settlement:
     return Settlement(
         lease=tried.lease,
         state=decision.state,
-        outcome=" ".join(filter(None, (tried.verdict.outcome, tried.verdict.detail))),
+        outcome=_told(tried),
         provider_id=tried.verdict.provider_id,
         due_at=None if decision.delay is None else now + decision.delay,
     )
