@@ -151,12 +151,14 @@ class Delivery:
             answers = self._hands.answers()
             if not answers:
                 return
-            self._rests = await self._engine.write(
+            rests = await self._engine.write(
                 outbox.settle, self._house, self._transport.name, answers, rested=self._rests
             )
             self._hands.written(len(answers))
+            self._rests = rests
         _report(answers)
-        if self._rests:  # what was not tried is not kept while nothing can be sent
+        if rests:  # what was not tried is not kept while nothing can be sent
+            log.warning("transport_rests", transport=self._transport.name)
             await self._engine.write(outbox.give_back, self._hands.put_down())
 
     async def _renew(self) -> None:
