@@ -119,22 +119,22 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
     return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled
 
 
-def settle(
-    connection: Connection,
-    house: House,
-    transport: str,
-    tried: Sequence[Tried],
-    *,
-    rested: bool = True,
-) -> bool:
+def is_plain(tried: Sequence[Tried]) -> bool:
+    """Tell whether all were sent and none was a probe: then `settle_sent` is enough."""
+    return all(t.verdict.outcome is Outcome.SENT and not t.lease.probe for t in tried)
+
+
+def settle_sent(connection: Connection, house: House, tried: Sequence[Tried]) -> None:
+    """Write that messages were sent, in one statement; nothing else follows from that."""
+    sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
+    outbox.settle_sent(connection, sent, house.clock())
+
+
+def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
     """Write what became of messages, and what follows for addresses and for the transport.
 
-    `rested`: the transport may be at rest, for all that is known. Returns whether it rests now.
+    Returns whether the transport rests now.
     """
-    if not rested and all(t.verdict.outcome is Outcome.SENT and not t.lease.probe for t in tried):
-        sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
-        outbox.settle_sent(connection, sent, house.clock())
-        return False
     now = house.shared_clock(connection)
     resting = transports.read(connection, transport)
     probed = any(t.lease.probe for t in tried)
