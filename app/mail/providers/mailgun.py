@@ -30,10 +30,13 @@ from app.mail.providers.calls import (
 )
 
 QUOTA_EXCEEDED = 420
-"""Not in the registry of HTTP: the domain's quota, with the time when it ends in the text."""
+"""Not in the registry of HTTP: what some get where the documentation says 429."""
 
 _HOSTS = {"us": "api.mailgun.net", "eu": "api.eu.mailgun.net"}
 _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]*[a-z0-9]")
+_NOT_ALLOWED = "is not allowed to send"
+"""An unverified domain, a sandbox, an account that is not activated: a 400 as for a bad mail."""
+
 _UNTIL = re.compile(r"try again after (\w{3}, [\w: ]{1,30})")
 _EPOCH = re.compile(r"[0-9]{1,13}")
 _FIRST_MILLISECONDS = 10**11
@@ -102,17 +105,21 @@ class MailgunTransport:
 
 
 def _judge(answer: Answer) -> Verdict:
-    message_id = answer.member("id")
+    message_id, text = answer.member("id"), str(answer.member("message"))
     if httpx.codes.is_success(answer.status) and isinstance(message_id, str):
         return answer.verdict(Outcome.SENT, provider_id=message_id.strip("<>"))
     if answer.status == QUOTA_EXCEEDED:
-        return answer.verdict(Outcome.RETRY_TRANSPORT, wait=_until(answer))
-    return answer.verdict(outcome_of(answer.status), wait=_reset(answer))
+        outcome = Outcome.RETRY_TRANSPORT
+    elif answer.status == httpx.codes.BAD_REQUEST and _NOT_ALLOWED in text:
+        outcome = Outcome.SENDER_FAULT
+    else:
+        outcome = outcome_of(answer.status)
+    return answer.verdict(outcome, wait=_until(text, answer.at) or _reset(answer))
 
 
-def _until(answer: Answer) -> timedelta | None:
-    found = _UNTIL.search(str(answer.member("message")))
-    return retry_after(found[1].strip(), answer.at) if found else None
+def _until(text: str, now: datetime) -> timedelta | None:
+    found = _UNTIL.search(text)
+    return retry_after(found[1].strip(), now) if found else None
 
 
 def _reset(answer: Answer) -> timedelta | None:

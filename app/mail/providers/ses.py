@@ -43,7 +43,12 @@ _ERRORS = {
 }
 """The errors of SendEmail, and of those common to all calls the ones with status 400 or 403."""
 
-_OUR_FAULTS = ("email address is not verified", "account is paused", "sending suspended")
+_OUR_FAULTS = (
+    "email address is not verified",
+    "account is paused",
+    "sending paused",
+    "sending suspended",
+)
 """MessageRejected also speaks of the sender, and in the sandbox of any recipient."""
 
 _WAITS = {
@@ -131,6 +136,6 @@ def _judge(answer: Answer) -> Verdict:
 
 def _error(answer: Answer) -> str:
     """Return the name of the error, from the header `Name:URL` or the body's `namespace#Name`."""
-    named = answer.headers.get("x-amzn-ErrorType") or str(answer.member("__type", "code"))
+    named = answer.headers.get("x-amzn-ErrorType") or str(answer.member("__type", "code") or "")
     found = _NAME.fullmatch(named.partition(":")[0].rpartition("#")[2])
     return found[0] if found else ""
