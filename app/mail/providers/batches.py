@@ -9,6 +9,9 @@ from app.domain.retry import Outcome, Verdict
 
 Item = TypeVar("Item")
 
+_QUIET_TURNS = 3
+"""Turns of the event loop: senders that wake each other up come one in a turn or two."""
+
 _LOST = Verdict(Outcome.UNKNOWN, "Closed")
 _LEFT = Verdict(Outcome.RETRY_TRANSPORT, "Closed")
 
@@ -59,9 +62,10 @@ class Batches(Generic[Item]):
             self._tasks.discard(asyncio.current_task())
 
     async def _next(self) -> list[tuple[Item, asyncio.Future[Verdict]]]:
-        """Take a batch, after a turn of the loop for those who are just stepping up to the line."""
-        seen = -1
-        while seen < len(self._waiting) < self._size:
+        """Take a batch, as soon as nobody is just stepping up to the line."""
+        seen, quiet = 0, 0
+        while quiet < _QUIET_TURNS and len(self._waiting) < self._size:
+            quiet = quiet + 1 if len(self._waiting) == seen else 0
             seen = len(self._waiting)
             await asyncio.sleep(0)
         batch: list[tuple[Item, asyncio.Future[Verdict]]] = []
