@@ -57,6 +57,7 @@ class Wire(httpx.AsyncBaseTransport):
         self.requests: list[httpx.Request] = []
         self.before: Exception | None = None
         self.after: Exception | None = None
+        self.taken = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
         self.under_way = 0
@@ -71,6 +72,7 @@ class Wire(httpx.AsyncBaseTransport):
         try:
             await request.aread()
             self.requests.append(request)
+            self.taken.set()
             response = self.answer(request)
             await self.gate.wait()
         finally:
@@ -151,7 +153,7 @@ def _is_signed(request: httpx.Request) -> bool:
     call = sigv4.Call(call.method, call.url, headers, request.content)
     expected = sigv4.sign(call, CREDENTIALS, sigv4.Place("eu-west-1", "ses"), at)
     assert "content-type;host;x-amz-date;x-amz-security-token" in expected["Authorization"]
-    return all(request.headers[name] == value for name, value in expected.items())
+    return all(request.headers.get(name) == value for name, value in expected.items())
 
 
 def ses_error(status: int, name: str, text: str) -> httpx.Response:
