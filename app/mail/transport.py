@@ -82,7 +82,11 @@ def _split(url: str) -> SplitResult:
         )
         raise ValueError(message) from None
     if parts.path.strip("/") or parts.fragment:
-        raise ValueError("After its host the mail URL can only have a parameter, such as ?a=b.")
+        message = (
+            "After its host the mail URL can have ?name=value and nothing else; percent-encode "
+            "/ ? and # in secrets."
+        )
+        raise ValueError(message)
     return parts
 
 
