@@ -1,6 +1,7 @@
 """`POST /v1/feedback/{provider}`: where providers tell what became of our mail."""
 
 import base64
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
@@ -41,12 +42,12 @@ async def _postmark(request: Request, site: Site) -> list[Report]:
 def _password(request: Request) -> str:
     """Return the key, sent as a Bearer or, as it comes from a webhook's URL, as the password."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    presented = credentials.strip()
-    if scheme.lower() == "basic":
-        try:
-            presented = base64.b64decode(presented, validate=True).decode().partition(":")[2]
-        except ValueError:
-            presented = ""
+    presented = ""
+    if scheme.lower() == "bearer":
+        presented = credentials.strip()
+    elif scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            presented = base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     if not presented or not presented.isascii() or not presented.isprintable():
         raise Unauthenticated("Put a key into the URL: https://any:nl_...@host/v1/feedback/...")
     return presented
