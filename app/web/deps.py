@@ -1,7 +1,7 @@
 """What every route needs: the installation that this process serves."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -27,7 +27,7 @@ class Trust:
     """Whose word on our mail counts, and what else it takes to prove it."""
 
     ses_topics: frozenset[str]
-    mailgun_key: bytes | None
+    mailgun_key: bytes | None = field(repr=False)
     fetcher: Fetcher
 
 

@@ -178,7 +178,7 @@ async def test_the_log_counts_and_names_nobody(
     assert heard == {
         "event": "feedback",
         "log_level": "info",
-        "providers": ["mailgun"],
+        "provider": "mailgun",
         "kinds": {"complaint": 1},
         "new": 1,
         "matched": 1,
@@ -405,6 +405,17 @@ async def test_a_proven_body_that_makes_no_sense_is_named_and_not_stored(
     ]
     for path, body, pointer in calls:
         assert faults(await post(client, path, body, **basic(key))) == [pointer]
+    assert await stored() == before
+
+
+@on_sqlite
+async def test_who_opened_a_mail_is_not_stored(
+    client: httpx.AsyncClient, amazon: Amazon, stored: Stored, key: str, mail: int
+) -> None:
+    assert mail
+    before = await stored()
+    taken(await post(client, POSTMARK, payloads.postmark("Open"), **basic(key)))
+    taken(await post(client, SES, amazon.message(payloads.ses("Open", "open"))))
     assert await stored() == before
 
 
