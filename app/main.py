@@ -25,6 +25,7 @@ from app.db.wakeups import Wakeups, open_wakeups
 from app.domain.errors import Invalid, Problem, Unavailable
 from app.mail import dkim
 from app.mail.transport import open_transport
+from app.remote.fetches import Fetcher
 from app.services import bounces, subscriptions
 from app.services.commands import Command, Result
 from app.services.groups import Groups, Run
@@ -32,9 +33,9 @@ from app.services.house import House
 from app.settings import Settings, SettingsError
 from app.tokens import Tokens
 from app.web import bodies, negotiation, problems, rendering
-from app.web.api import health, newsletters, policies, subscribers
+from app.web.api import feedback, health, newsletters, policies, subscribers
 from app.web.api import subscriptions as api_subscriptions
-from app.web.deps import Site
+from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
 from app.web.pages import confirm, mailbox, sign_up, unsubscribe
@@ -159,6 +160,7 @@ def create_app(
                 trusted_proxies=settings.trusted_proxies,
                 consent_ip=settings.consent_ip,
                 is_draining=draining.is_set,
+                trust=_trust(settings),
             )
             yield
             draining.set()
@@ -178,6 +180,15 @@ def create_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(Envelope, broken=lambda request: _answer(request, problems.of_status(500)))
     return app
+
+
+def _trust(settings: Settings) -> Trust:
+    key = settings.feedback_mailgun_key
+    return Trust(
+        ses_topics=frozenset(settings.feedback_ses_topics),
+        mailgun_key=key.get_secret_value().encode() or None if key else None,
+        fetcher=Fetcher(),
+    )
 
 
 def _door(engine: Engine, house: House) -> Run:
@@ -217,7 +228,7 @@ async def open_worker(settings: Settings, engine: Engine, house: House) -> Async
 
 
 def _add_routes(app: FastAPI, dev: Settings | None) -> None:
-    for module in (api_subscriptions, newsletters, policies, subscribers, health):
+    for module in (api_subscriptions, newsletters, policies, subscribers, feedback, health):
         app.include_router(module.router)
     for page in (sign_up, confirm, unsubscribe):
         app.include_router(page.router)

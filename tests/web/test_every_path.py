@@ -108,6 +108,7 @@ async def test_and_a_page_to_people(client: httpx.AsyncClient, path: str) -> Non
         ("/v1/newsletters", "GET, POST, HEAD"),
         ("/v1/newsletters/insights", "GET, PATCH, HEAD"),
         ("/v1/policies", "GET, POST, HEAD"),
+        ("/v1/feedback/ses", "POST"),
         ("/healthz", "GET, HEAD"),
         ("/openapi.json", "GET, HEAD"),
         ("/", "GET, HEAD"),

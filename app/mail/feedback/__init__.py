@@ -1,0 +1,1 @@
+"""What providers tell of mail, each in a file: raw bodies become proven reports, without I/O."""
