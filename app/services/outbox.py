@@ -17,7 +17,7 @@ from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, dec
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import bounces, links, subscriptions
+from app.services import links, return_paths, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
 
@@ -98,7 +98,7 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
     filled = compose(lease.kind, letterhead).fill(letter)
     return replace(
         filled,
-        sender=bounces.return_path(house, lease.id) or filled.sender,
+        sender=return_paths.make(house, lease.id) or filled.sender,
         content=house.dkim.sign(filled.content) if house.dkim else filled.content,
     )
 
