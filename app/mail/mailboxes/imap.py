@@ -84,8 +84,7 @@ def open_imap(account: Account, context: ssl.SSLContext | None = None) -> Iterat
             opened = ImapMailbox(client, _select(client, account.mailbox))
         yield opened
     finally:
-        with contextlib.suppress(IMAP4.error, OSError):
-            client.logout()
+        _leave(client)
 
 
 def _connect(account: Account, context: ssl.SSLContext) -> IMAP4:
@@ -97,7 +96,7 @@ def _connect(account: Account, context: ssl.SSLContext) -> IMAP4:
         try:
             _start_tls(client, context)
         except BaseException:
-            client.shutdown()
+            _hang_up(client)
             raise
     return client
 
@@ -134,6 +133,19 @@ def _select(client: IMAP4, mailbox: str) -> int:
     if not isinstance(following, bytes) or not following.isdigit():
         raise MailboxUnusable("The IMAP server does not tell what a mailbox must tell (UIDNEXT).")
     return int(following) - 1
+
+
+def _leave(client: IMAP4) -> None:
+    try:
+        with contextlib.suppress(IMAP4.error, OSError):
+            client.logout()
+    finally:
+        _hang_up(client)
+
+
+def _hang_up(client: IMAP4) -> None:
+    with contextlib.suppress(OSError):
+        client.shutdown()
 
 
 @contextlib.contextmanager
