@@ -26,7 +26,7 @@ from app.domain.errors import Invalid, Problem, Unavailable
 from app.mail import dkim
 from app.mail.transport import open_transport
 from app.remote.fetches import Fetcher
-from app.services import bounces, subscriptions
+from app.services import return_paths, subscriptions
 from app.services.commands import Command, Result
 from app.services.groups import Groups, Run
 from app.services.house import House
@@ -78,7 +78,7 @@ def house_of(settings: Settings) -> House:
 
 def _bounce_address_of(settings: Settings) -> str | None:
     try:
-        return settings.bounce_address and bounces.fit(settings.bounce_address)
+        return settings.bounce_address and return_paths.fit(settings.bounce_address)
     except ValueError as error:
         raise SettingsError(f"NEWSLETTER_BOUNCE_ADDRESS: {error}") from error
 

@@ -1,9 +1,10 @@
 """The outbox: one row per message, written with the change that made it necessary."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -162,6 +163,20 @@ def settle(connection: Connection, settlements: Sequence[Settlement], now: datet
         connection.execute(_SETTLE_ARRAYS, {name: [row[name] for row in rows] for name in rows[0]})
     else:
         connection.execute(_SETTLE, rows)
+
+
+def origins(
+    connection: Connection, ids: Collection[int]
+) -> dict[int, tuple[UUID | None, datetime]]:
+    """Return the subscription and the time of each of these mails that is still on record."""
+    if not ids:
+        return {}
+    rows = connection.execute(
+        select(t.c.id, t.c.subscription_id, t.c.created_at).where(
+            bulk.any_of(connection, t.c.id, ids)
+        )
+    )
+    return {row.id: (row.subscription_id, row.created_at) for row in rows}
 
 
 def oldest_due(connection: Connection, now: datetime) -> datetime | None:

@@ -16,7 +16,7 @@ from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, dec
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import bounces, links, paces, subscriptions
+from app.services import links, paces, return_paths, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
 from app.services.paces import Pace
@@ -113,7 +113,7 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         recipient=lease.email,
         action_url=action,
         unsubscribe_url=unsubscribe,
-        return_path=bounces.return_path(house, lease.id),
+        return_path=return_paths.make(house, lease.id),
     )
     filled = compose(lease.kind, letterhead).fill(letter)
     return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled

@@ -1,1 +1,1 @@
-"""What providers tell of mail, each in a file: raw bodies become proven reports, without I/O."""
+"""What providers and mail servers tell of mail that we sent, read into reports."""
