@@ -44,6 +44,9 @@ from app.worker.loop import Worker
 log = structlog.get_logger()
 
 _PR_SET_PDEATHSIG = 1
+_CHANGES_MAIL = {"postmark", "ses"}
+"""How mail leaves if it changes on the way, and a signature of ours would not hold."""
+
 _DESCRIPTION = "Newsletter subscriptions with double opt-in and provable consent."
 
 
@@ -93,6 +96,10 @@ def _signer_of(settings: Settings) -> dkim.Signer | None:
         lacking = [name.upper() for name in names if getattr(settings, name) is None]
         missing = ", ".join(f"NEWSLETTER_{name} is missing" for name in lacking)
         raise SettingsError(f"{missing}: DKIM needs a domain, a selector and a key")
+    if settings.transport_url.partition(":")[0].lower() in _CHANGES_MAIL:
+        raise SettingsError(
+            "NEWSLETTER_DKIM_DOMAIN: this provider signs mail itself; remove DKIM_*"
+        )
     try:
         return dkim.open_signer(domain, selector, key)
     except ValueError as error:

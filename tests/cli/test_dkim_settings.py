@@ -79,3 +79,11 @@ def test_all_that_is_missing_is_named(signing: Installation) -> None:
     line = refusal(signing.run("work"))
     assert "NEWSLETTER_DKIM_DOMAIN is missing, NEWSLETTER_DKIM_KEY is missing" in line
     assert "SELECTOR is" not in line
+
+
+@pytest.mark.parametrize("url", ["postmark://TOKEN", "ses://KEY:SECRET@eu-west-1"])
+def test_mail_that_a_provider_changes_is_not_signed_in_vain(
+    signing: Installation, url: str
+) -> None:
+    signing.environment["NEWSLETTER_MAIL_URL"] = url
+    assert "NEWSLETTER_DKIM_DOMAIN" in refusal(signing.run("work"))
