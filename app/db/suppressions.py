@@ -1,9 +1,12 @@
 """Addresses, as keyed hashes, that must not be mailed."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, exists, literal, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.db import bulk
 from app.db.tables import subscribers
@@ -41,3 +44,63 @@ def is_blocked() -> ColumnElement[bool]:
     """Return the condition that the subscriber of the enclosing query may not be mailed."""
     reasons = sorted(BLOCKING)
     return exists().where(t.c.hash == subscribers.c.email_hash, t.c.reason.in_(reasons))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which suppressions."""
+
+    reason: str | None = None
+    hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last row of the page before."""
+
+    created_at: datetime
+    hash: str
+    reason: str
+
+
+def put(connection: Connection, hashed: str, reason: Reason, at: datetime) -> bool:
+    """Suppress one hash; False if it is there already, and then it keeps its date."""
+    row = {"hash": hashed, "reason": reason.value, "created_at": at}
+    if connection.dialect.name == "postgresql":
+        theirs = postgresql.insert(t).values(row).on_conflict_do_nothing().returning(t.c.hash)
+        return connection.execute(theirs).first() is not None
+    ours = sqlite.insert(t).values(row).on_conflict_do_nothing().returning(t.c.hash)
+    return connection.execute(ours).first() is not None
+
+
+def read(connection: Connection, hashed: str, reason: Reason) -> dict[str, Any] | None:
+    """Return one."""
+    statement = _shown().where(t.c.hash == hashed, t.c.reason == reason.value)
+    row = connection.execute(statement).mappings().first()
+    return dict(row) if row else None
+
+
+def page(
+    connection: Connection, wanted: Filter, after: Position | None, limit: int
+) -> list[dict[str, Any]]:
+    """Return up to `limit` suppressions after a position, newest first."""
+    here = tuple_(t.c.created_at, t.c.hash, t.c.reason)
+    statement = _shown().order_by(*(c.desc() for c in here)).limit(limit)
+    if wanted.reason is not None:
+        statement = statement.where(t.c.reason == wanted.reason)
+    if wanted.hash is not None:
+        statement = statement.where(t.c.hash == wanted.hash)
+    if after is not None:
+        at = literal(after.created_at, t.c.created_at.type)
+        statement = statement.where(here < tuple_(at, literal(after.hash), literal(after.reason)))
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _shown() -> Select[Any]:
+    owner = select(subscribers.c.id).where(subscribers.c.email_hash == t.c.hash).limit(1)
+    return select(
+        t.c.hash.label("id"),
+        t.c.reason,
+        t.c.created_at,
+        owner.scalar_subquery().label("subscriber"),
+    )

@@ -165,6 +165,7 @@ suppressions = Table(
     Column("hash", Bytewise, primary_key=True),
     Column("reason", Text, primary_key=True),
     Column("created_at", Time, nullable=False),
+    Index("ix_suppressions_created_at_hash_reason", "created_at", "hash", "reason"),
 )
 
 outbox = Table(
@@ -211,8 +212,8 @@ Index(
     "ix_outbox_unsent",
     outbox.c.state,
     outbox.c.id,
-    postgresql_where=text("state IN ('held', 'failed')"),
-    sqlite_where=text("state IN ('held', 'failed')"),
+    postgresql_where=text("state IN ('held', 'failed', 'skipped', 'cancelled')"),
+    sqlite_where=text("state IN ('held', 'failed', 'skipped', 'cancelled')"),
 )
 Index(
     "ix_outbox_provider_id",

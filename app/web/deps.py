@@ -23,11 +23,15 @@ from app.web.client_address import Networks
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The rules, the database, the door, and how the client's address is read."""
+    """The rules, the database, the door, and how the client's address is read.
+
+    `wake` tells a worker in the same process that there is mail; others learn it by the database.
+    """
 
     house: House
     engine: Engine
     groups: Groups
+    wake: Callable[[], None]
     trusted_proxies: Networks
     consent_ip: str
     is_draining: Callable[[], bool]
@@ -78,5 +82,7 @@ def key_with(scope: Scope | None) -> Callable[..., object]:
 
 
 ReadingKey = Annotated[Key, Depends(key_with(Scope.SUBSCRIBERS_READ))]
+WritingKey = Annotated[Key, Depends(key_with(Scope.SUBSCRIBERS_WRITE))]
+SendingKey = Annotated[Key, Depends(key_with(Scope.ISSUES_SEND))]
 NewsletterKey = Annotated[Key, Depends(key_with(Scope.NEWSLETTERS_WRITE))]
 AnyKey = Annotated[Key, Depends(key_with(None))]
