@@ -147,8 +147,7 @@ def page(
     """Return up to `limit` messages older than `before`, newest first, without any address."""
     statement = _shown().order_by(t.c.id.desc()).limit(limit)
     if wanted.state is not None:
-        # Written out, because the partial indexes are for a state that is known to the planner.
-        statement = statement.where(t.c.state == literal(wanted.state.value, literal_execute=True))
+        statement = statement.where(t.c.state == wanted.state.value)
     if wanted.kind is not None:
         statement = statement.where(t.c.kind == wanted.kind)
     if wanted.newsletter is not None:
@@ -196,7 +195,7 @@ def hasten(connection: Connection, now: datetime) -> None:
     waits = (t.c.outcome.startswith(o.value, autoescape=True) for o in TRANSPORT_OUTCOMES)
     due = (
         select(t.c.id)
-        .where(t.c.state == literal(State.WAITING.value, literal_execute=True), t.c.due_at > now)
+        .where(t.c.state == State.WAITING.value, t.c.due_at > now)
         .where(or_(*waits))
         .with_for_update(skip_locked=True)  # what a worker takes now needs no haste
     )

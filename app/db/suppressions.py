@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, exists, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, delete, exists, literal, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.db import bulk
@@ -75,32 +75,37 @@ def put(connection: Connection, hashed: str, reason: Reason, at: datetime) -> bo
 
 def read(connection: Connection, hashed: str, reason: Reason) -> dict[str, Any] | None:
     """Return one."""
-    statement = _shown().where(t.c.hash == hashed, t.c.reason == reason.value)
-    row = connection.execute(statement).mappings().first()
-    return dict(row) if row else None
+    statement = _SHOWN.where(t.c.hash == hashed, t.c.reason == reason.value)
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    return _with_owners(connection, rows)[0] if rows else None
 
 
 def page(
     connection: Connection, wanted: Filter, after: Position | None, limit: int
 ) -> list[dict[str, Any]]:
     """Return up to `limit` suppressions after a position, newest first."""
-    here = tuple_(t.c.created_at, t.c.hash, t.c.reason)
-    statement = _shown().order_by(*(c.desc() for c in here)).limit(limit)
+    statement = _SHOWN.order_by(*(c.desc() for c in _ORDER)).limit(limit)
     if wanted.reason is not None:
         statement = statement.where(t.c.reason == wanted.reason)
     if wanted.hash is not None:
         statement = statement.where(t.c.hash == wanted.hash)
     if after is not None:
-        at = literal(after.created_at, t.c.created_at.type)
-        statement = statement.where(here < tuple_(at, literal(after.hash), literal(after.reason)))
-    return [dict(row) for row in connection.execute(statement).mappings()]
+        there = (after.created_at, after.hash, after.reason)
+        bound = (literal(v, c.type) for v, c in zip(there, _ORDER, strict=True))
+        statement = statement.where(tuple_(*_ORDER) < tuple_(*bound))
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    return _with_owners(connection, rows)
 
 
-def _shown() -> Select[Any]:
-    owner = select(subscribers.c.id).where(subscribers.c.email_hash == t.c.hash).limit(1)
-    return select(
-        t.c.hash.label("id"),
-        t.c.reason,
-        t.c.created_at,
-        owner.scalar_subquery().label("subscriber"),
+_ORDER = (t.c.created_at, t.c.hash, t.c.reason)
+_SHOWN = select(t.c.hash.label("id"), t.c.reason, t.c.created_at)
+
+
+def _with_owners(connection: Connection, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add the subscriber that each is about, if we have them."""
+    hashes = {item["id"] for item in items}
+    owners = select(subscribers.c.email_hash, subscribers.c.id).where(
+        bulk.any_of(connection, subscribers.c.email_hash, hashes)
     )
+    found = {row.email_hash: row.id for row in connection.execute(owners)} if hashes else {}
+    return [{**item, "subscriber": found.get(item["id"])} for item in items]
