@@ -1,16 +1,20 @@
 """The outbox: one row per message, written with the change that made it necessary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
     Connection,
     Select,
+    Update,
     and_,
     bindparam,
+    column,
     func,
     literal,
     null,
@@ -76,26 +80,40 @@ def database_time(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-_SETTLE = (
-    update(t)
-    .where(
-        t.c.id == bindparam("row_id"),
-        or_(
-            and_(t.c.state == "leased", t.c.lease_generation == bindparam("row_generation")),
-            and_(literal("sent") == bindparam("row_state"), t.c.state != "sent"),
-        ),
+_SETTLED = ("id", "lease_generation", "state", "outcome", "provider_id", "due_at", "settled_at")
+
+
+def _settled(row: Mapping[str, ColumnElement[Any]]) -> Update:
+    """Return the statement that settles each row by the values that belong to it."""
+    return (
+        update(t)
+        .where(
+            t.c.id == row["id"],
+            or_(
+                and_(t.c.state == "leased", t.c.lease_generation == row["lease_generation"]),
+                and_(literal("sent") == row["state"], t.c.state != "sent"),
+            ),
+        )
+        .values(
+            state=row["state"],
+            outcome=row["outcome"],
+            provider_id=row["provider_id"],
+            due_at=func.coalesce(row["due_at"], t.c.due_at),
+            settled_at=row["settled_at"],
+            attempts=t.c.attempts + 1,
+            lease_until=null(),
+            leased_by=null(),
+        )
     )
-    .values(
-        state=bindparam("row_state"),
-        outcome=bindparam("row_outcome"),
-        provider_id=bindparam("row_provider_id"),
-        due_at=func.coalesce(bindparam("row_due_at", type_=t.c.due_at.type), t.c.due_at),
-        settled_at=bindparam("row_settled_at", type_=t.c.settled_at.type),
-        attempts=t.c.attempts + 1,
-        lease_until=null(),
-        leased_by=null(),
-    )
+
+
+_SETTLE = _settled({name: bindparam(f"row_{name}", type_=t.c[name].type) for name in _SETTLED})
+_DONE = (
+    func.unnest(*(bindparam(f"row_{name}", type_=ARRAY(t.c[name].type)) for name in _SETTLED))
+    .table_valued(*(column(name, t.c[name].type) for name in _SETTLED), name="done")
+    .render_derived()
 )
+_SETTLE_ARRAYS = _settled({name: _DONE.c[name] for name in _SETTLED})
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> None:
@@ -108,16 +126,19 @@ def settle(connection: Connection, settlements: Sequence[Settlement], now: datet
     rows = [
         {
             "row_id": done.lease.id,
-            "row_generation": done.lease.lease_generation,
+            "row_lease_generation": done.lease.lease_generation,
             "row_state": done.state,
             "row_outcome": done.outcome,
             "row_provider_id": done.provider_id,
             "row_due_at": done.due_at,
             "row_settled_at": None if done.state == "waiting" else now,
         }
-        for done in sorted(settlements, key=lambda done: done.lease.id)
+        for done in settlements
     ]
-    connection.execute(_SETTLE, rows)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_SETTLE_ARRAYS, {name: [row[name] for row in rows] for name in rows[0]})
+    else:
+        connection.execute(_SETTLE, rows)
 
 
 def oldest_due(connection: Connection, now: datetime) -> datetime | None:

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, literal, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.db import bulk
 from app.db.tables import subscribers
@@ -66,11 +65,7 @@ class Position:
 def put(connection: Connection, hashed: str, reason: Reason, at: datetime) -> bool:
     """Suppress one hash; False if it is there already, and then it keeps its date."""
     row = {"hash": hashed, "reason": reason.value, "created_at": at}
-    if connection.dialect.name == "postgresql":
-        theirs = postgresql.insert(t).values(row).on_conflict_do_nothing().returning(t.c.hash)
-        return connection.execute(theirs).first() is not None
-    ours = sqlite.insert(t).values(row).on_conflict_do_nothing().returning(t.c.hash)
-    return connection.execute(ours).first() is not None
+    return bool(bulk.insert_new(connection, t, [row]))
 
 
 def read(connection: Connection, hashed: str, reason: Reason) -> dict[str, Any] | None:

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import cast
 
-from aiosmtplib import SMTP, SMTPException, SMTPHeloError
+from aiosmtplib import SMTP, SMTPException, SMTPHeloError, SMTPServerDisconnected
 
+from app.mail.conversations import Conversation
 from app.mail.replies import LoginNotOffered, TlsNotOffered
 
 MESSAGES = 100
@@ -52,28 +53,29 @@ class Timeouts:
     idle: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What the server can do, of what we use: RFC 2920, RFC 1870, RFC 6531."""
+
+    pipelining: bool
+    size: bool
+    smtputf8: bool
+
+
 @dataclass(slots=True, eq=False)
 class Connection:
     """One connection, ready for MAIL; `uses` counts the messages that it has carried."""
 
-    client: SMTP
+    talk: Conversation
+    offers: Offers
     uses: int = 0
     idle_since: float = 0.0
 
-    def abort(self) -> None:
-        """Close at once; what has not left yet never will."""
-        transport = self.client.transport
-        if transport is not None:
-            cast("asyncio.WriteTransport", transport).abort()
-        self.client.close()
-
     def leave(self) -> None:
         """Say QUIT without waiting for the answer."""
-        protocol = self.client.protocol
-        if protocol is not None:
-            with contextlib.suppress(SMTPException, OSError):
-                protocol.write(b"QUIT\r\n")
-        self.client.close()
+        with contextlib.suppress(SMTPException, OSError):
+            self.talk.write(b"QUIT\r\n")
+        self.talk.close()
 
 
 class Connections:
@@ -94,7 +96,7 @@ class Connections:
         now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
-            if connection.client.is_connected and now - connection.idle_since < self._timeouts.idle:
+            if connection.talk.is_quiet and now - connection.idle_since < self._timeouts.idle:
                 return connection
             connection.leave()
         return await self.open()
@@ -104,13 +106,13 @@ class Connections:
 
         Raises SMTPException or OSError; nothing is left open then, nor after a cancellation.
         """
-        connection = Connection(self._client())
+        client = self._client()
         try:
-            await self._prepare(connection.client)
+            await self._prepare(client)
         except BaseException:
-            connection.abort()
+            _abort(client)
             raise
-        return connection
+        return _taken_over(client)
 
     def _client(self) -> SMTP:
         server = self._server
@@ -141,7 +143,7 @@ class Connections:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next message, unless it is worn out."""
         connection.uses += 1
-        if self._closed or connection.uses >= MESSAGES or not connection.client.is_connected:
+        if self._closed or connection.uses >= MESSAGES or not connection.talk.is_quiet:
             connection.leave()
             return
         connection.idle_since = asyncio.get_running_loop().time()
@@ -161,7 +163,22 @@ async def _introduce(client: SMTP) -> None:
         await client.helo()
 
 
+def _taken_over(client: SMTP) -> Connection:
+    """Return the connection without the library: its protocol reads one reply at a time."""
+    if client.transport is None or client.transport.is_closing():
+        raise SMTPServerDisconnected("Connection lost")
+    offers = Offers(*(client.supports_extension(f.name) for f in fields(Offers)))
+    return Connection(Conversation(client.transport), offers)
+
+
+def _abort(client: SMTP) -> None:
+    if client.transport is not None:
+        cast("asyncio.WriteTransport", client.transport).abort()
+    client.close()
+
+
 async def _quit(connection: Connection) -> None:
     with contextlib.suppress(SMTPException, OSError):
-        await connection.client.quit(timeout=GOODBYE_SECONDS)
-    connection.abort()
+        connection.talk.write(b"QUIT\r\n")
+        await connection.talk.reply(GOODBYE_SECONDS)
+    connection.talk.abort()

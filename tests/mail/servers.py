@@ -36,6 +36,7 @@ class Scripted:
     port: int
     answers: dict[str, list[str]]
     heard: list[list[str]] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
 
@@ -71,11 +72,14 @@ class Scripted:
         self, reader: asyncio.StreamReader, lines: list[str], *, is_message: bool
     ) -> str:
         if is_message:
-            with contextlib.suppress(asyncio.IncompleteReadError):
-                await reader.readuntil(b"\r\n.\r\n")
-                lines.append(".")
-                return "."
-            return ""
+            message = b""
+            while not (message == b".\r\n" or message.endswith(b"\r\n.\r\n")):
+                if not (piece := await reader.readline()):
+                    return ""
+                message += piece
+            self.messages.append(message)
+            lines.append(".")
+            return "."
         line = (await reader.readline()).decode().rstrip("\r\n")
         lines.append(line)
         return line.split(" ")[0].upper()

@@ -1,0 +1,119 @@
+"""An SMTP connection that is ready for mail: commands out, replies in, in the order of both."""
+
+import asyncio
+from collections import deque
+from typing import NamedTuple, cast
+
+from aiosmtplib import SMTPResponseException, SMTPServerDisconnected, SMTPStatus
+
+_REPLY_OCTETS = 32 * 1024
+"""RFC 5321 4.5.3.1.5 gives a line 512; no server needs more than this for a whole reply."""
+
+
+class Reply(NamedTuple):
+    """A reply code, and the text of the reply's first line."""
+
+    code: int
+    text: str
+
+
+class Conversation(asyncio.Protocol):
+    """Several commands may be written before the first reply is read (RFC 2920).
+
+    A `StreamReader` costs half of the speed: it wakes a task for each line.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        """Take over a connection whose last reply has been read."""
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast("asyncio.Transport", transport)
+        self._rest = b""
+        self._begun: Reply | None = None
+        self._octets = 0
+        self._replies: deque[Reply] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._transport.set_protocol(self)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Tell whether the connection stands, and the server has said nothing unasked."""
+        unasked = self._replies or self._rest or self._begun
+        return not (unasked or self._error or self._transport.is_closing())
+
+    def write(self, data: bytes) -> None:
+        """Send; raises SMTPServerDisconnected if the connection is known to be gone."""
+        if self._error is not None:
+            raise self._error
+        if self._transport.is_closing():
+            raise SMTPServerDisconnected("Connection lost")
+        self._transport.write(data)
+
+    async def reply(self, timeout: float) -> Reply:  # noqa: ASYNC109 - a timer is cheaper
+        """Return the next reply.
+
+        Raises TimeoutError after so many seconds, SMTPServerDisconnected, or SMTPResponseException
+        if what the server says is no reply.
+        """
+        if not self._replies:
+            if self._error is not None:
+                raise self._error
+            self._waiting = self._loop.create_future()
+            timer = self._loop.call_later(timeout, self._fail, TimeoutError())
+            try:
+                await self._waiting
+            finally:
+                timer.cancel()
+                self._waiting = None
+        return self._replies.popleft()
+
+    def close(self) -> None:
+        """Close when all that was written has left."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what has not left yet never will."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if not all(self._hear(line) for line in lines) or len(self._rest) > _REPLY_OCTETS:
+            self._fail(SMTPResponseException(SMTPStatus.invalid_response, ""))
+        elif self._replies:
+            self._wake()
+
+    def _hear(self, line: bytes) -> bool:
+        """Take one line of a reply; False if it is none, or one too many."""
+        code, mark = line[:3], line[3:4]
+        self._octets += len(line)
+        is_reply = len(code) == 3 and code.isdigit() and mark in b" -\r"  # noqa: PLR2004
+        if not is_reply or self._octets > _REPLY_OCTETS:
+            return False
+        if self._begun is None:
+            self._begun = Reply(int(code), line[4:].decode("ascii", "replace").strip())
+        if mark != b"-":
+            self._replies.append(self._begun)
+            self._begun, self._octets = None, 0
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        lost = SMTPServerDisconnected("Connection lost")
+        lost.__cause__ = exc
+        self._fail(lost)
+
+    def _fail(self, error: Exception) -> None:
+        """Let the reader know, once it has read what came before, and end the connection."""
+        if self._error is None:
+            self._error = error
+            self._transport.abort()
+        if not self._replies and self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(self._error)
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
