@@ -196,7 +196,7 @@ def retry(
     if row["kind"] == Mail.CONFIRM and row["created_at"] <= now - house.confirm_ttl:
         raise Conflict("Its link has expired. The person has to sign up again.")
     if not outbox.requeue(connection, message, now):
-        raise Conflict("This message was retried already.")
+        raise Conflict("This message is not held any more.")
     outbox.wake(connection)
     return outbox.read(connection, message) or row
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -17,6 +17,10 @@ from app.web import bodies
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FINGERPRINT_BYTES = 16
 MOMENT_BYTES = 8
+
+_LINK = {"description": "The next page (RFC 8288), if there is one", "schema": {"type": "string"}}
+LINKED: dict[int | str, dict[str, Any]] = {200: {"headers": {"Link": _LINK}}}
+"""What `next_link` adds, for the OpenAPI description of a list."""
 
 
 class PageQuery(BaseModel):

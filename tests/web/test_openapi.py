@@ -72,6 +72,13 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         "GET /unsubscribe/{token}": "200 404 503",
         "POST /unsubscribe/{token}": "200 404 503",
     }
+    linked = {
+        path
+        for path, operations in document["paths"].items()
+        if "Link"
+        in operations.get("get", {}).get("responses", {}).get("200", {}).get("headers", {})
+    }
+    assert linked == {"/v1/outbox", "/v1/suppressions"}
     closed = {
         path
         for path, operations in document["paths"].items()

@@ -83,7 +83,7 @@ class Resumed(BaseModel):
     resumed: list[str]
 
 
-@router.get("/v1/outbox", responses=problems.documented(401, 403, 422, 503))
+@router.get("/v1/outbox", responses={**cursors.LINKED, **problems.documented(401, 403, 422, 503)})
 async def list_page(
     query: Annotated[ListQuery, Query()],
     request: Request,

@@ -65,7 +65,9 @@ class NewSuppression(Strict):
     reason: Literal["manual", "hard_bounce", "complaint"] = "manual"
 
 
-@router.get("/v1/suppressions", responses=problems.documented(401, 403, 422, 503))
+@router.get(
+    "/v1/suppressions", responses={**cursors.LINKED, **problems.documented(401, 403, 422, 503)}
+)
 async def list_page(
     query: Annotated[ListQuery, Query()],
     request: Request,
