@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from app.db.engine import Engine, open_engine
-from app.db.wakeups import Wakeups, open_wakeups
+from app.db.wakeups import open_wakeups
 from app.domain.errors import Invalid, Problem, Unavailable
 from app.mail import dkim
 from app.mail.transport import open_transport
@@ -33,7 +33,15 @@ from app.services.house import House
 from app.settings import Settings, SettingsError
 from app.tokens import Tokens
 from app.web import bodies, negotiation, problems, rendering
-from app.web.api import feedback, health, newsletters, policies, subscribers
+from app.web.api import (
+    feedback,
+    health,
+    newsletters,
+    outbox,
+    policies,
+    subscribers,
+    suppressions,
+)
 from app.web.api import subscriptions as api_subscriptions
 from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
@@ -150,13 +158,14 @@ def create_app(
         engine = engine_of(settings)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(engine.close)
-            bell = await stack.enter_async_context(_worker(settings, engine, rules, on=with_worker))
-            groups = Groups(_door(engine, rules), bell.wake if bell else None)
+            wake = await stack.enter_async_context(_worker(settings, engine, rules, on=with_worker))
+            groups = Groups(_door(engine, rules), wake)
             draining = asyncio.Event()
             app.state.site = Site(
                 house=rules,
                 engine=engine,
                 groups=groups,
+                wake=wake,
                 trusted_proxies=settings.trusted_proxies,
                 consent_ip=settings.consent_ip,
                 is_draining=draining.is_set,
@@ -201,16 +210,16 @@ def _door(engine: Engine, house: House) -> Run:
 @contextlib.asynccontextmanager
 async def _worker(
     settings: Settings, engine: Engine, house: House, *, on: bool
-) -> AsyncIterator[Wakeups | None]:
-    """Run an embedded worker while inside, if it is wanted."""
+) -> AsyncIterator[Callable[[], None]]:
+    """Run an embedded worker while inside, if it is wanted; yield what wakes it."""
     if not on:
-        yield None
+        yield lambda: None
         return
     async with open_worker(settings, engine, house) as worker:
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(stop))
         try:
-            yield worker.wakeups
+            yield worker.wakeups.wake
         finally:
             stop.set()
             await running
@@ -228,7 +237,16 @@ async def open_worker(settings: Settings, engine: Engine, house: House) -> Async
 
 
 def _add_routes(app: FastAPI, dev: Settings | None) -> None:
-    for module in (api_subscriptions, newsletters, policies, subscribers, feedback, health):
+    for module in (
+        api_subscriptions,
+        newsletters,
+        policies,
+        subscribers,
+        suppressions,
+        outbox,
+        feedback,
+        health,
+    ):
         app.include_router(module.router)
     for page in (sign_up, confirm, unsubscribe):
         app.include_router(page.router)

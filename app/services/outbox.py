@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import Connection
@@ -12,6 +13,7 @@ from app.db import leases, newsletters, outbox, transports
 from app.db.leases import Lease
 from app.db.outbox import Settlement
 from app.db.transports import Pause
+from app.domain.errors import Conflict, NotFound
 from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
@@ -184,3 +186,37 @@ def _settlement(tried: Tried, decision: Decision, now: datetime) -> Settlement:
         provider_id=tried.verdict.provider_id,
         due_at=None if decision.delay is None else now + decision.delay,
     )
+
+
+def retry(
+    connection: Connection, house: House, message: int, newsletter: str | None
+) -> dict[str, Any]:
+    """Give a held message another try now, and return it.
+
+    `newsletter`: the only one whose mail may be touched, if there is a limit. Raises NotFound, or
+    Conflict if the message is not held or could not be of any use.
+    """
+    row = outbox.read(connection, message)
+    if row is None or newsletter not in {None, row["newsletter"]}:
+        raise NotFound("There is no such message.")
+    if row["state"] != outbox.State.HELD:
+        raise Conflict(f"This message is {row['state']}. Only one that is held can be retried.")
+    now = house.shared_clock(connection)
+    if row["kind"] == Mail.CONFIRM and row["created_at"] <= now - house.confirm_ttl:
+        raise Conflict("Its link has expired. The person has to sign up again.")
+    if not outbox.requeue(connection, message, now):
+        raise Conflict("This message is not held any more.")
+    outbox.wake(connection)
+    return outbox.read(connection, message) or row
+
+
+def resume(connection: Connection, house: House, transport: str | None) -> list[str]:
+    """Let mail leave at once through every transport that rests, or one; return their names."""
+    resting = sorted(transports.read_all(connection))
+    resumed = [name for name in resting if transport in {None, name}]
+    for name in resumed:
+        transports.resume(connection, name)
+    if resumed:
+        outbox.hasten(connection, house.shared_clock(connection))
+        outbox.wake(connection)
+    return resumed

@@ -90,8 +90,12 @@ def test_the_counts_are_printed_for_machines(open_house: Installation) -> None:
     path = maildir(open_house, *reports_on(send(open_house, *PEOPLE)))
     found = json.loads(open_house.ok("feedback", "read", "--json", f"maildir:{path}"))
     assert {name: count for name, count in found.items() if count} == {
-        "read": 12, "hard_bounce": 3, "complaint": 1, "soft_bounce": 2,
-        "ignored": 5, "unmatched": 1,
+        "read": 12,
+        "hard_bounce": 3,
+        "complaint": 1,
+        "soft_bounce": 2,
+        "ignored": 5,
+        "unmatched": 1,
     }
     assert {"delivered", "unsubscribed", "unknown", "known"} < set(found)
 
