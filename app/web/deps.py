@@ -33,11 +33,15 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The rules, the database, the door, who is trusted, how the client's address is read."""
+    """The rules, the database, the door, who is trusted, how the client's address is read.
+
+    `wake` tells a worker in the same process that there is mail; others learn it by the database.
+    """
 
     house: House
     engine: Engine
     groups: Groups
+    wake: Callable[[], None]
     trusted_proxies: Networks
     consent_ip: str
     is_draining: Callable[[], bool]
@@ -94,5 +98,7 @@ async def checked(site: Site, presented: str, scope: Scope | None) -> Key:
 
 
 ReadingKey = Annotated[Key, Depends(key_with(Scope.SUBSCRIBERS_READ))]
+WritingKey = Annotated[Key, Depends(key_with(Scope.SUBSCRIBERS_WRITE))]
+SendingKey = Annotated[Key, Depends(key_with(Scope.ISSUES_SEND))]
 NewsletterKey = Annotated[Key, Depends(key_with(Scope.NEWSLETTERS_WRITE))]
 AnyKey = Annotated[Key, Depends(key_with(None))]
