@@ -29,8 +29,7 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 _NAME_OCTETS = 253
 
 _FIELD = re.compile(rb"(?m)^([^\s:]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n")
-_SPACES = re.compile(rb"\t[ \t]*| [ \t]+")
-_LAST_LINES = re.compile(rb"(?:\r\n)+\Z")
+_SPACES = re.compile(rb"[ \t]{2,}|\t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +120,8 @@ def _relaxed(name: bytes, value: bytes) -> bytes:
 
 def relaxed_body(body: bytes) -> bytes:
     """Return a body in the canonical form of RFC 6376 3.4.4."""
-    trimmed = (_SPACES.sub(b" ", body) + b"\r\n").replace(b" \r\n", b"\r\n")
-    trimmed = _LAST_LINES.sub(b"\r\n", trimmed)
-    return b"" if trimmed == b"\r\n" else trimmed
+    trimmed = (_SPACES.sub(b" ", body) + b"\r\n").replace(b" \r\n", b"\r\n").rstrip(b"\r\n")
+    return trimmed + b"\r\n" if trimmed else b""
 
 
 def _folded(pieces: Iterable[str]) -> bytes:
