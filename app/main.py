@@ -25,16 +25,25 @@ from app.db.wakeups import open_wakeups
 from app.domain.errors import Invalid, Problem, Unavailable
 from app.mail import dkim
 from app.mail.transport import open_transport
-from app.services import bounces, subscriptions
+from app.remote.fetches import Fetcher
+from app.services import return_paths, subscriptions
 from app.services.commands import Command, Result
 from app.services.groups import Groups, Run
 from app.services.house import House
 from app.settings import Settings, SettingsError
 from app.tokens import Tokens
 from app.web import bodies, negotiation, problems, rendering
-from app.web.api import health, newsletters, outbox, policies, subscribers, suppressions
+from app.web.api import (
+    feedback,
+    health,
+    newsletters,
+    outbox,
+    policies,
+    subscribers,
+    suppressions,
+)
 from app.web.api import subscriptions as api_subscriptions
-from app.web.deps import Site
+from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
 from app.web.pages import confirm, mailbox, sign_up, unsubscribe
@@ -77,7 +86,7 @@ def house_of(settings: Settings) -> House:
 
 def _bounce_address_of(settings: Settings) -> str | None:
     try:
-        return settings.bounce_address and bounces.fit(settings.bounce_address)
+        return settings.bounce_address and return_paths.fit(settings.bounce_address)
     except ValueError as error:
         raise SettingsError(f"NEWSLETTER_BOUNCE_ADDRESS: {error}") from error
 
@@ -160,6 +169,7 @@ def create_app(
                 trusted_proxies=settings.trusted_proxies,
                 consent_ip=settings.consent_ip,
                 is_draining=draining.is_set,
+                trust=_trust(settings),
             )
             yield
             draining.set()
@@ -179,6 +189,15 @@ def create_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(Envelope, broken=lambda request: _answer(request, problems.of_status(500)))
     return app
+
+
+def _trust(settings: Settings) -> Trust:
+    key = settings.feedback_mailgun_key
+    return Trust(
+        ses_topics=frozenset(settings.feedback_ses_topics),
+        mailgun_key=key.get_secret_value().encode() or None if key else None,
+        fetcher=Fetcher(),
+    )
 
 
 def _door(engine: Engine, house: House) -> Run:
@@ -225,6 +244,7 @@ def _add_routes(app: FastAPI, dev: Settings | None) -> None:
         subscribers,
         suppressions,
         outbox,
+        feedback,
         health,
     ):
         app.include_router(module.router)

@@ -18,7 +18,7 @@ from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, dec
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import bounces, links, paces, subscriptions
+from app.services import links, paces, return_paths, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
 from app.services.paces import Pace
@@ -115,13 +115,21 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         recipient=lease.email,
         action_url=action,
         unsubscribe_url=unsubscribe,
+        return_path=return_paths.make(house, lease.id),
     )
     filled = compose(lease.kind, letterhead).fill(letter)
-    return replace(
-        filled,
-        sender=bounces.return_path(house, lease.id) or filled.sender,
-        content=house.dkim.sign(filled.content) if house.dkim else filled.content,
-    )
+    return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled
+
+
+def is_plain(tried: Sequence[Tried]) -> bool:
+    """Tell whether all were sent and none was a probe: then `settle_sent` is enough."""
+    return all(t.verdict.outcome is Outcome.SENT and not t.lease.probe for t in tried)
+
+
+def settle_sent(connection: Connection, house: House, tried: Sequence[Tried]) -> None:
+    """Write that messages were sent, in one statement; nothing else follows from that."""
+    sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
+    outbox.settle_sent(connection, sent, house.clock())
 
 
 def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
@@ -130,10 +138,6 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
     Returns whether the transport rests now.
     """
     now = house.shared_clock(connection)
-    if all(t.verdict.outcome is Outcome.SENT for t in tried):  # as it nearly always is
-        outbox.settle(connection, [_settlement(t, Decision("sent"), now) for t in tried], now)
-        transports.resume(connection, transport)
-        return False
     resting = transports.read(connection, transport)
     probed = any(t.lease.probe for t in tried)
     # What was on the wire when the rest began says nothing new.
@@ -169,11 +173,16 @@ def _try(house: House, tried: Tried, failures: int, now: datetime) -> Try:
     )
 
 
+def _told(tried: Tried) -> str:
+    """Return the outcome as the row shows it."""
+    return f"{tried.verdict.outcome} {tried.verdict.detail}".rstrip()
+
+
 def _settlement(tried: Tried, decision: Decision, now: datetime) -> Settlement:
     return Settlement(
         lease=tried.lease,
         state=decision.state,
-        outcome=" ".join(filter(None, (tried.verdict.outcome, tried.verdict.detail))),
+        outcome=_told(tried),
         provider_id=tried.verdict.provider_id,
         due_at=None if decision.delay is None else now + decision.delay,
     )

@@ -7,6 +7,7 @@ import time
 import structlog
 
 from app.db.engine import Engine
+from app.db.leases import Lease
 from app.db.wakeups import Wakeups
 from app.domain.errors import Unavailable
 from app.domain.retry import Outcome, Verdict
@@ -44,6 +45,8 @@ class Delivery:
         self._hands = Hands()
         self._writing = asyncio.Lock()
         self._claim_size = max(FIRST_CLAIM, transport.connections)
+        self._rests = True
+        self._untried: list[Lease] = []
 
     async def run(self, wakeups: Wakeups, stop: asyncio.Event, *, until_idle: bool = False) -> None:
         """Deliver until stopped, then finish what is on the wire and give back the rest.
@@ -52,7 +55,7 @@ class Delivery:
         """
         senders = [asyncio.create_task(self._send()) for _ in range(self._transport.connections)]
         chores = [asyncio.create_task(self._settle()), asyncio.create_task(self._renew())]
-        chores.append(asyncio.create_task(_wake_on(stop, wakeups)))
+        chores.append(asyncio.create_task(self._stop_on(stop, wakeups)))
         try:
             while not stop.is_set() and await self._claim(wakeups, until_idle=until_idle):
                 _require_running(senders)
@@ -148,12 +151,16 @@ class Delivery:
             answers = self._hands.answers()
             if not answers:
                 return
-            rests = await self._engine.write(
-                outbox.settle, self._house, self._transport.name, answers
-            )
+            if outbox.is_plain(answers) and not self._rests:
+                await self._engine.write_one(outbox.settle_sent, self._house, answers)
+            else:
+                self._rests = await self._engine.write(
+                    outbox.settle, self._house, self._transport.name, answers
+                )
             self._hands.written(len(answers))
         _report(answers)
-        if rests:  # what was not tried is not kept while nothing can be sent
+        if self._rests:  # what was not tried is not kept while nothing can be sent
+            log.warning("transport_rests", transport=self._transport.name)
             await self._engine.write(outbox.give_back, self._hands.put_down())
 
     async def _renew(self) -> None:
@@ -169,11 +176,17 @@ class Delivery:
         ours = await self._engine.write(outbox.renew, self._house, self._name, sorted(ids))
         self._hands.prolong(ids, ours, until)
 
+    async def _stop_on(self, stop: asyncio.Event, wakeups: Wakeups) -> None:
+        """Let nothing more go on the wire from the moment of the stop."""
+        await stop.wait()
+        self._untried += self._hands.put_down()
+        wakeups.wake()
+
     async def _finish(
         self, senders: list[asyncio.Task[None]], chores: list[asyncio.Task[None]]
     ) -> None:
         """Take nothing more on the wire, wait for what is, settle it, return the rest."""
-        rest = self._hands.put_down()
+        self._untried += self._hands.put_down()
         deadline = time.monotonic() + DRAIN_SECONDS
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hands.wire_is_empty(), DRAIN_SECONDS)
@@ -181,11 +194,11 @@ class Delivery:
             task.cancel()
         await asyncio.gather(*senders, *chores, return_exceptions=True)
         self._hands.cut_off(_CUT_OFF)
-        while rest or not self._hands.is_empty:
+        while self._untried or not self._hands.is_empty:
             try:
                 await self._flush()
-                await self._engine.write(outbox.give_back, rest)
-                rest = []
+                await self._engine.write(outbox.give_back, self._untried)
+                self._untried.clear()
             except Unavailable:
                 if self._hands.is_empty:
                     return  # leases run out by themselves
@@ -207,18 +220,12 @@ def _require_running(tasks: list[asyncio.Task[None]]) -> None:
             task.result()
 
 
-async def _wake_on(stop: asyncio.Event, wakeups: Wakeups) -> None:
-    await stop.wait()
-    wakeups.wake()
-
-
-def _report(batch: list[Tried]) -> None:
-    for tried in batch:
-        level = log.info if tried.verdict.outcome is Outcome.SENT else log.warning
-        level(
-            "mail",
-            id=tried.lease.id,
-            kind=tried.lease.kind,
-            outcome=tried.verdict.outcome.value,
-            detail=tried.verdict.detail,
-        )
+def _report(answers: list[Tried]) -> None:
+    """Log a line for all that was sent, and one for each message that was not."""
+    sent = sum(tried.verdict.outcome is Outcome.SENT for tried in answers)
+    if sent:
+        log.info("mail", outcome=Outcome.SENT.value, count=sent)
+    for lease, verdict in ((tried.lease, tried.verdict) for tried in answers):
+        if verdict.outcome is not Outcome.SENT:
+            told = {"outcome": verdict.outcome.value, "detail": verdict.detail}
+            log.warning("mail", id=lease.id, kind=lease.kind, **told)

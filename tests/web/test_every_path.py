@@ -112,6 +112,7 @@ async def test_and_a_page_to_people(client: httpx.AsyncClient, path: str) -> Non
         ("/v1/newsletters", "GET, POST, HEAD"),
         ("/v1/newsletters/insights", "GET, PATCH, HEAD"),
         ("/v1/policies", "GET, POST, HEAD"),
+        ("/v1/feedback/ses", "POST"),
         ("/v1/outbox", "GET, HEAD"),
         ("/v1/outbox/1/retry", "POST"),
         ("/v1/outbox/resume", "POST"),

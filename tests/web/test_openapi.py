@@ -59,6 +59,7 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         "GET /v1/subscribers": "200 401 403 422 503",
         "GET /v1/subscribers/{subscriber}": "200 401 403 404 503",
         "GET /v1/subscribers/{subscriber}/consent": "200 401 403 404 503",
+        "POST /v1/feedback/{provider}": "200 400 401 403 404 413 422 503",
         "GET /v1/outbox": "200 401 403 422 503",
         "POST /v1/outbox/{message}/retry": "200 401 403 404 409 503",
         "POST /v1/outbox/resume": "200 400 401 403 413 415 422 503",
@@ -88,6 +89,7 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
     assert closed == {p for p in document["paths"] if p.startswith("/v1/")} - {
         "/v1/subscriptions",
         "/v1/newsletters/{slug}/form",
+        "/v1/feedback/{provider}",  # each provider proves itself in its own way
     }
 
 

@@ -70,6 +70,9 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         ({"trusted_proxies": "10.0.0.0/99"}, "trusted_proxies"),
         ({"trusted_proxies": "proxy.internal"}, "trusted_proxies"),
         ({"consent_ip": "some"}, "consent_ip"),
+        ({"feedback_ses_topics": "newsletter-feedback"}, "feedback_ses_topics"),
+        ({"feedback_ses_topics": "arn:aws:sqs:eu-west-1:123456789012:x"}, "feedback_ses_topics"),
+        ({"feedback_ses_topics": "arn:aws:sns:a/b:123456789012:x"}, "feedback_ses_topics"),
         ({"confirm_ttl": timedelta(days=31)}, "CONFIRM_TTL"),
         ({"confirm_ttl": timedelta(0)}, "CONFIRM_TTL"),
         ({"unconfirmed_retention": timedelta(days=6)}, "CONFIRM_TTL"),
@@ -90,8 +93,11 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEWSLETTER_SECRET_KEYS", f"{STRONG}, {STRONG[::-1]},")
     monkeypatch.setenv("NEWSLETTER_TRUSTED_PROXIES", "10.0.0.1/8, ::1")
     monkeypatch.setenv("NEWSLETTER_BASE_URL", "https://news.example.org/")
+    topics = ["arn:aws:sns:eu-west-1:123456789012:a", "arn:aws-cn:sns:cn-north-1:123456789012:b"]
+    monkeypatch.setenv("NEWSLETTER_FEEDBACK_SES_TOPICS", ", ".join(topics))
     read = Settings.without_file()
     assert [key.get_secret_value() for key in read.secret_keys] == [STRONG, STRONG[::-1]]
     assert [str(network) for network in read.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+    assert list(read.feedback_ses_topics) == topics
     assert read.base_url == "https://news.example.org"
     assert STRONG not in repr(read)
