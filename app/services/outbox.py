@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.engine import Connection
 
-from app.db import leases, newsletters, outbox, transports
+from app.db import leases, newsletters, outbox, settlements, transports
 from app.db.leases import Lease
-from app.db.outbox import Settlement
+from app.db.settlements import Settlement
 from app.db.transports import Pause
 from app.domain.errors import Conflict, NotFound
 from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
@@ -129,7 +129,7 @@ def is_plain(tried: Sequence[Tried]) -> bool:
 def settle_sent(connection: Connection, house: House, tried: Sequence[Tried]) -> None:
     """Write that messages were sent, in one statement; nothing else follows from that."""
     sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
-    outbox.settle_sent(connection, sent, house.clock())
+    settlements.write_sent(connection, sent, house.clock())
 
 
 def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
@@ -146,7 +146,7 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
     bounced = [Bounce(subscription=t.lease.subscription_id) for t, d in decided if d.suppress]
     if bounced:
         subscriptions.apply(connection, bounced, house)
-    outbox.settle(connection, [_settlement(t, decision, now) for t, decision in decided], now)
+    settlements.write(connection, [_settlement(t, decision, now) for t, decision in decided], now)
     if any(t.verdict.outcome is Outcome.SENT for t in tried):
         if resting is not None:
             transports.resume(connection, transport)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.domain.rate import Rate
 from app.settings import Settings, SettingsError
 
 STRONG = "Zk3p9Qm1Xc7Vb5Nw2Ld8Rt4Yh6Gf0JsA"
@@ -101,3 +102,31 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(read.feedback_ses_topics) == topics
     assert read.base_url == "https://news.example.org"
     assert STRONG not in repr(read)
+
+
+def test_rates_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEWSLETTER_MAIL_RATE", "14/s, 50000/d")
+    monkeypatch.setenv("NEWSLETTER_MAIL_DOMAIN_RATES", "Gmail.com=20/s, example.org=500/h")
+    found = Settings.without_file()
+    assert found.mail_rate == (Rate(14, 1), Rate(50_000, 86_400))
+    assert found.mail_domain_rates == {"gmail.com": Rate(20, 1), "example.org": Rate(500, 3_600)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("MAIL_RATE", "fast", "14/s, 500/m"),
+        ("MAIL_RATE", "10/s;5/m", "14/s, 500/m"),
+        ("MAIL_DOMAIN_RATES", "20/s", "gmail.com=20/s"),
+        ("MAIL_DOMAIN_RATES", "gmail.com=fast", "14/s, 500/m"),
+        ("MAIL_DOMAIN_RATES", "a@gmail.com=1/s", "gmail.com=20/s"),
+        ("BOUNCE_ADDRESS", "nobody", "valid e-mail address"),
+        ("MAIL_CONNECTIONS", "0", "between 1 and 100"),
+    ],
+)
+def test_a_bad_setting_says_what_a_good_one_looks_like(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
+) -> None:
+    monkeypatch.setenv(f"NEWSLETTER_{name}", value)
+    with pytest.raises(ValidationError, match=named):
+        Settings.without_file()
