@@ -62,6 +62,10 @@ class Position:
     reason: str
 
 
+_ORDER = (t.c.created_at, t.c.hash, t.c.reason)
+_SHOWN = select(t.c.hash.label("id"), t.c.reason, t.c.created_at)
+
+
 def put(connection: Connection, hashed: str, reason: Reason, at: datetime) -> bool:
     """Suppress one hash; False if it is there already, and then it keeps its date."""
     row = {"hash": hashed, "reason": reason.value, "created_at": at}
@@ -90,10 +94,6 @@ def page(
         statement = statement.where(tuple_(*_ORDER) < tuple_(*bound))
     rows = [dict(row) for row in connection.execute(statement).mappings()]
     return _with_owners(connection, rows)
-
-
-_ORDER = (t.c.created_at, t.c.hash, t.c.reason)
-_SHOWN = select(t.c.hash.label("id"), t.c.reason, t.c.created_at)
 
 
 def _with_owners(connection: Connection, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
