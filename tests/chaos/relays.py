@@ -14,7 +14,7 @@ from typing import cast
 from tests.chaos.loops import Loop
 from tests.mail.servers import DROP, HANG
 
-__all__ = ["DROP", "HANG", "Mail", "Phase", "Relay", "relaying"]
+__all__ = ["DROP", "HANG", "Mail", "Phase", "Relay", "always", "once_each", "only_for", "relaying"]
 
 
 class Phase(StrEnum):
@@ -73,7 +73,7 @@ class Relay:
 
     `answers` replaces what is said in a phase: a reply, HANG or DROP, and None for the usual.
     A phase that is held is not answered until it is released. Each content is answered after
-    `pace` seconds.
+    `pace` seconds. After 421 the connection is closed (RFC 5321 3.8).
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -206,11 +206,12 @@ class Link(asyncio.Protocol):
         self.port = port
         self.at: Phase | None = None
         self.in_clear: list[str] = []
+        self.has_run_ahead = False
         self._relay = relay
         self._buffer = b""
         self._reply = ""
         self._in_content = False
-        self._encrypted = False
+        self.is_encrypted = False
         self._mail = Mail(port, 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -253,8 +254,9 @@ class Link(asyncio.Protocol):
             return
         line = piece.decode()
         verb = line.split(" ")[0].upper()
-        if not self._encrypted:
+        if not self.is_encrypted:
             self.in_clear.append(verb)
+        self.has_run_ahead |= verb == "MAIL" and bool(self._buffer)
         if verb in {"MAIL", "RSET"}:
             self._mail = Mail(self.port, self.number)
         if verb == "MAIL":
@@ -313,6 +315,8 @@ class Link(asyncio.Protocol):
         self.transport.write(f"{reply}\r\n".encode())
         if reply.startswith(("4", "5")):
             self._mail.refusal = self._mail.refusal or reply
+        if reply.startswith("421"):
+            self.transport.close()
         self._in_content = phase is Phase.DATA and reply.startswith("354")
         if phase is Phase.DOT:
             self._mail.is_answered = reply.startswith("250")
@@ -329,7 +333,28 @@ class Link(asyncio.Protocol):
             made = await loop.start_tls(self.transport, self, context, server_side=True)
         except OSError:
             return
-        self.transport, self._encrypted = cast("asyncio.Transport", made), True
+        self.transport, self.is_encrypted = cast("asyncio.Transport", made), True
+
+
+def once_each(reply: str) -> Rule:
+    """Say it to the first try for each recipient; before MAIL, on the first connection."""
+    seen: set[str] = set()
+
+    def rule(mail: Mail) -> str | None:
+        if mail.recipient in seen:
+            return None
+        seen.add(mail.recipient)
+        return reply
+
+    return rule
+
+
+def only_for(recipient: str, reply: str) -> Rule:
+    return lambda mail: reply if mail.recipient == recipient else None
+
+
+def always(reply: str) -> Rule:
+    return lambda _: reply
 
 
 @contextmanager

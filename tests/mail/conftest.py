@@ -11,6 +11,7 @@ OPENSSL = shutil.which("openssl") or "openssl"
 
 @dataclass(frozen=True)
 class Certificate:
+    file: Path
     server: ssl.SSLContext
     client: ssl.SSLContext
 
@@ -18,7 +19,10 @@ class Certificate:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A certificate for localhost only, and a client that trusts it."""
-    folder: Path = tmp_path_factory.mktemp("certificate")
+    return issue(tmp_path_factory.mktemp("certificate"))
+
+
+def issue(folder: Path) -> Certificate:
     key, cert = folder / "key.pem", folder / "cert.pem"
     command = [OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", str(key)]
@@ -26,4 +30,4 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(cert, key)
-    return Certificate(server, ssl.create_default_context(cafile=str(cert)))
+    return Certificate(cert, server, ssl.create_default_context(cafile=str(cert)))
