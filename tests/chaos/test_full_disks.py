@@ -20,37 +20,41 @@ from tests.chaos.test_killed_servers import must_have_kept
 from tests.journeys.processes import is_ready, wait_until
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+@contextmanager
+def _small(folder: Path) -> Iterator[Disk]:
+    """Have a small disk where mounting is allowed."""
     try:
-        with mounted(tmp_path / "disk", 32) as small:
-            yield small
+        with mounted(folder, 32) as disk:
+            yield disk
     except PermissionError as error:
         pytest.skip(str(error))
 
 
-def test_sqlite_meets_a_full_disk_under_load(
-    tmp_path: Path, disk: Disk, migrated_sqlite: Path
-) -> None:
-    file = disk.folder / "newsletter.db"
-    shutil.copy(migrated_sqlite, file)
-    with staged(tmp_path, f"sqlite:///{file}") as stage:
-        _fill_under_load(stage, disk)
+def test_sqlite_meets_a_full_disk_under_load(tmp_path: Path, migrated_sqlite: Path) -> None:
+    with _small(tmp_path / "disk") as disk:
+        file = disk.folder / "newsletter.db"
+        shutil.copy(migrated_sqlite, file)
+        with staged(tmp_path, f"sqlite:///{file}") as stage:
+            _fill_under_load(stage, disk)
 
 
-def test_postgresql_meets_a_full_disk_under_load(tmp_path: Path, disk: Disk, postgres: str) -> None:
-    with _on_disk(postgres, disk) as url, staged(tmp_path, url) as stage:
+def test_postgresql_meets_a_full_disk_under_load(tmp_path: Path, postgres: str) -> None:
+    data = Path(asyncio.run(_ask(postgres, "SHOW data_directory")))
+    name = f"small_{uuid4().hex}"
+    with (
+        _small(data.with_name(name)) as disk,
+        _tablespace(postgres, name, data, disk) as url,
+        staged(tmp_path, url) as stage,
+    ):
         _fill_under_load(stage, disk)
 
 
 @contextmanager
-def _on_disk(postgres: str, disk: Disk) -> Iterator[str]:
-    """Have a database whose tables are on the small disk; its log is elsewhere."""
+def _tablespace(postgres: str, name: str, data: Path, disk: Disk) -> Iterator[str]:
+    """Have a database whose tables are on the small disk; the server's log is elsewhere."""
     folder = disk.folder / "space"
     folder.mkdir()
-    owner = Path(asyncio.run(_ask(postgres, "SHOW data_directory"))).stat()
-    os.chown(folder, owner.st_uid, owner.st_gid)
-    name = f"small_{uuid4().hex}"
+    os.chown(folder, data.stat().st_uid, data.stat().st_gid)
     asyncio.run(_ask(postgres, f"CREATE TABLESPACE {name} LOCATION '{folder}'"))
     asyncio.run(_ask(postgres, f"CREATE DATABASE {name} TABLESPACE {name}"))
     url = postgres.format(name)
