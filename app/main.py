@@ -23,8 +23,9 @@ from starlette.routing import Match, Mount
 from app.db.engine import Engine, open_engine
 from app.db.wakeups import Wakeups, open_wakeups
 from app.domain.errors import Invalid, Problem, Unavailable
+from app.mail import dkim
 from app.mail.transport import open_transport
-from app.services import subscriptions
+from app.services import bounces, subscriptions
 from app.services.commands import Command, Result
 from app.services.groups import Groups, Run
 from app.services.house import House
@@ -60,7 +61,7 @@ class _Service(FastAPI):
 
 
 def house_of(settings: Settings) -> House:
-    """Return the rules of the installation."""
+    """Return the rules of the installation. Raises SettingsError that names what is wrong."""
     return House(
         base_url=settings.base_url,
         tokens=Tokens(tuple(key.get_secret_value() for key in settings.secret_keys)),
@@ -69,8 +70,32 @@ def house_of(settings: Settings) -> House:
         confirm_cooldown=settings.confirm_cooldown,
         mail_rates=settings.mail_rate,
         domain_rates=settings.mail_domain_rates,
-        bounce_address=settings.bounce_address,
+        bounce_address=_bounce_address_of(settings),
+        dkim=_signer_of(settings),
     )
+
+
+def _bounce_address_of(settings: Settings) -> str | None:
+    try:
+        return settings.bounce_address and bounces.fit(settings.bounce_address)
+    except ValueError as error:
+        raise SettingsError(f"NEWSLETTER_BOUNCE_ADDRESS: {error}") from error
+
+
+def _signer_of(settings: Settings) -> dkim.Signer | None:
+    """Return what signs our mail; nothing does where no setting of it is made."""
+    domain, selector, key = settings.dkim_domain, settings.dkim_selector, settings.dkim_key
+    if domain is None and selector is None and key is None:
+        return None
+    if domain is None or selector is None or key is None:
+        names = ("dkim_domain", "dkim_selector", "dkim_key")
+        lacking = [name.upper() for name in names if getattr(settings, name) is None]
+        missing = ", ".join(f"NEWSLETTER_{name} is missing" for name in lacking)
+        raise SettingsError(f"{missing}: DKIM needs a domain, a selector and a key")
+    try:
+        return dkim.open_signer(domain, selector, key)
+    except ValueError as error:
+        raise SettingsError(f"NEWSLETTER_{error}") from error
 
 
 def engine_of(settings: Settings) -> Engine:

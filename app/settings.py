@@ -73,6 +73,11 @@ class Settings(BaseSettings):
             raise ValueError("write it as gmail.com=20/s,example.org=500/h")
         return {domain.strip().lower(): rate.parse(limit) for domain, _, limit in pairs}
 
+    @field_validator("bounce_address", "dkim_domain", "dkim_selector", "dkim_key", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return value or None
+
     @field_validator("bounce_address")
     @classmethod
     def _plain(cls, value: str | None) -> str | None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy.engine import Connection
@@ -79,6 +80,10 @@ def dev(
             database_url=None,
             database_listen_url=None,
             mail_url=None,
+            bounce_address=None,
+            dkim_domain=None,
+            dkim_selector=None,
+            dkim_key=None,
             secret_keys=(SecretStr(kept["secret_key"]),),
             hash_key=SecretStr(kept["hash_key"]),
             base_url=base_url,
@@ -130,7 +135,7 @@ def work() -> None:
         finally:
             await engine.close()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def migrate(
@@ -185,6 +190,7 @@ def _production() -> Settings:
     """Return settings that are fit to serve with, and say what the database lacks for now."""
     settings = Settings()
     settings.require_production()
+    house_of(settings)  # what is wrong with it is told before anything starts
     configure_logging(settings.log_format)
     try:
         is_current = database.read(settings, schema.is_current)

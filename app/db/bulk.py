@@ -9,7 +9,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Executable,
+    Row,
     Table,
     bindparam,
     func,
@@ -19,6 +19,7 @@ from sqlalchemy import any_ as any_element
 from sqlalchemy.dialects import postgresql, sqlite
 
 Rows = Sequence[Mapping[str, Any]]
+_Insert = postgresql.Insert | sqlite.Insert
 
 
 def insert(connection: Connection, table: Table, rows: Rows, *, on_conflict: str = "fail") -> None:
@@ -36,6 +37,22 @@ def insert(connection: Connection, table: Table, rows: Rows, *, on_conflict: str
         connection.execute(_insert_values(table, on_conflict, columns), list(rows))
 
 
+def insert_new(connection: Connection, table: Table, rows: Rows) -> Sequence[Row[Any]]:
+    """Insert rows whose primary key is not there yet; return the keys of those.
+
+    Where two processes insert the same, the second waits for the first and then has nothing new.
+    """
+    if not rows:
+        return []
+    columns, keys = tuple(rows[0]), table.primary_key.columns
+    if connection.dialect.name == "postgresql":
+        arrays = {name: [row[name] for row in rows] for name in columns}
+        statement = _insert_arrays(table, columns, "skip").returning(*keys)
+        return connection.execute(statement, arrays).all()
+    statement = _insert_values(table, "skip", columns).returning(*keys)
+    return [row for values in rows for row in connection.execute(statement, values)]
+
+
 def any_of(
     connection: Connection, column: Column[Any], values: Collection[Any]
 ) -> ColumnElement[bool]:
@@ -47,7 +64,7 @@ def any_of(
 
 
 @lru_cache(maxsize=64)
-def _insert_arrays(table: Table, columns: tuple[str, ...], on_conflict: str) -> Executable:
+def _insert_arrays(table: Table, columns: tuple[str, ...], on_conflict: str) -> _Insert:
     arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in columns]
     rows = func.unnest(*arrays).table_valued(*columns, name="incoming").render_derived()
     statement = postgresql.insert(table).from_select(
@@ -57,17 +74,17 @@ def _insert_arrays(table: Table, columns: tuple[str, ...], on_conflict: str) -> 
 
 
 @lru_cache(maxsize=64)
-def _insert_values(table: Table, on_conflict: str, columns: tuple[str, ...]) -> Executable:
+def _insert_values(table: Table, on_conflict: str, columns: tuple[str, ...]) -> _Insert:
     statement = sqlite.insert(table).values({name: bindparam(name) for name in columns})
     return _resolved(statement, table, columns, on_conflict)
 
 
 def _resolved(
-    statement: postgresql.Insert | sqlite.Insert,
+    statement: _Insert,
     table: Table,
     columns: tuple[str, ...],
     on_conflict: str,
-) -> Executable:
+) -> _Insert:
     keys = [column.name for column in table.primary_key]
     if on_conflict == "skip":
         return statement.on_conflict_do_nothing(index_elements=keys)

@@ -1,11 +1,23 @@
 """Leases: a message that a worker has in hand is nobody else's until the lease runs out."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, literal, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from app.db import bulk, suppressions
 from app.db.tables import outbox as t
@@ -59,9 +71,11 @@ def claim(
 
 
 def _take_back(connection: Connection, now: datetime) -> None:
+    # Who settles one of them at this moment knows better, and is not waited for.
+    lapsed = select(t.c.id).where(t.c.state == "leased", t.c.lease_until <= now)
     connection.execute(
         update(t)
-        .where(t.c.state == "leased", t.c.lease_until <= now)
+        .where(t.c.id.in_(lapsed.with_for_update(skip_locked=True)))
         .values(
             state=case((t.c.expirations < MAX_EXPIRATIONS, "waiting"), else_="held"),
             outcome="lease expired",
@@ -158,29 +172,56 @@ def _in_hand(connection: Connection, ids: Collection[int]) -> list[Lease]:
         .where(bulk.any_of(connection, t.c.id, ids))
         .order_by(t.c.priority, t.c.due_at, t.c.id)
     )
-    return [Lease(**row) for row in rows.mappings()]
+    return [Lease(*row) for row in rows]
 
 
 def renew(connection: Connection, worker: str, ids: Collection[int], now: datetime) -> set[int]:
-    """Prolong leases that this worker still holds; return the ids of those."""
+    """Prolong leases that this worker still holds; return the ids of those.
+
+    What is being settled at this moment is left out, so that nobody waits for anybody.
+    """
+    ours = select(t.c.id).where(
+        bulk.any_of(connection, t.c.id, ids), t.c.state == "leased", t.c.leased_by == worker
+    )
     rows = connection.scalars(
         update(t)
-        .where(bulk.any_of(connection, t.c.id, ids), t.c.state == "leased", t.c.leased_by == worker)
+        .where(t.c.id.in_(ours.with_for_update(skip_locked=True)))
         .values(lease_until=now + LEASE)
         .returning(t.c.id)
     )
     return set(rows)
 
 
-def give_back(connection: Connection, leases: Collection[Lease]) -> None:
-    """Return messages that were never tried, for anybody to take at once."""
-    for lease in sorted(leases, key=lambda lease: lease.id):
-        connection.execute(
-            update(t)
-            .where(
-                t.c.id == lease.id,
-                t.c.state == "leased",
-                t.c.lease_generation == lease.lease_generation,
-            )
-            .values(state="waiting", lease_until=None, leased_by=None)
-        )
+_GIVE_BACK = (
+    update(t)
+    .where(
+        t.c.id == bindparam("row_id"),
+        t.c.state == "leased",
+        t.c.lease_generation == bindparam("row_generation"),
+    )
+    .values(
+        state="waiting",
+        due_at=func.coalesce(bindparam("row_due_at", type_=t.c.due_at.type), t.c.due_at),
+        lease_until=null(),
+        leased_by=null(),
+    )
+)
+
+
+def give_back(
+    connection: Connection,
+    leases: Collection[Lease],
+    due: Mapping[int, datetime] | None = None,
+) -> None:
+    """Return messages that were never tried, for anybody to take at once, or when they are due."""
+    times = due or {}
+    rows = [
+        {
+            "row_id": lease.id,
+            "row_generation": lease.lease_generation,
+            "row_due_at": times.get(lease.id),
+        }
+        for lease in sorted(leases, key=lambda lease: lease.id)
+    ]
+    if rows:
+        connection.execute(_GIVE_BACK, rows)

@@ -1,8 +1,14 @@
 """What others tell of mail that we sent, in the same words whoever tells it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+SOFT_BOUNCES = 5
+"""So many mails that bounced softly, with no delivery since, are as good as a hard bounce."""
+
+SOFT_BOUNCE_WINDOW = timedelta(days=30)
+"""Soft bounces older than this no longer count."""
 
 
 class Happened(StrEnum):

@@ -1,7 +1,9 @@
 """How fast mail may leave: so many in a second, minute, hour or day, spread evenly."""
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([smhd])")
@@ -35,3 +37,45 @@ def parse(value: str) -> Rate:
     if found is None:
         raise ValueError("write a rate as 14/s, 500/m, 1000/h or 50000/d")
     return Rate(int(found[1]), _UNITS[found[2]])
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What of a rate is left: a token is one mail, and tokens come evenly up to the burst.
+
+    `booked_until` is the time given to the last mail that found no token; the next one comes
+    after it, so that a long line is put off once and not again and again.
+    """
+
+    tokens: float
+    refilled_at: datetime
+    booked_until: datetime
+
+    def refill(self, rate: Rate, now: datetime) -> "Bucket":
+        """Return the bucket as it is now; a clock that went back changes nothing."""
+        elapsed = max(0.0, (now - self.refilled_at).total_seconds())
+        tokens = min(rate.burst, self.tokens + elapsed * rate.per_second)
+        return replace(self, tokens=tokens, refilled_at=max(now, self.refilled_at))
+
+    @property
+    def whole(self) -> int:
+        """How many mails may leave now."""
+        return math.floor(self.tokens + 1e-9)
+
+    def take(self, count: int) -> "Bucket":
+        """Return the bucket after so many mails."""
+        return replace(self, tokens=self.tokens - count)
+
+    def wait(self, rate: Rate) -> float:
+        """Return the seconds until there is a token."""
+        return max(0.0, (1 - self.tokens) / rate.per_second)
+
+    def book(self, rate: Rate, now: datetime) -> "Bucket":
+        """Return the bucket after one more mail was put off to its `booked_until`."""
+        begin = max(self.booked_until, now)
+        return replace(self, booked_until=begin + timedelta(seconds=1 / rate.per_second))
+
+
+def full(rate: Rate, now: datetime) -> Bucket:
+    """Return a bucket that nothing was taken from yet."""
+    return Bucket(rate.burst, now, now)

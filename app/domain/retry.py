@@ -13,6 +13,9 @@ TRANSPORT_STEPS = (5, 15, 30, 60, 300)
 GIVE_UP_AFTER = timedelta(days=4)
 """RFC 5321 4.5.4.1: retry for at least 4 to 5 days."""
 
+LONGEST_WAIT = timedelta(hours=4)
+"""However long a server asks us to wait: it must not be able to hold up mail for ever."""
+
 SENDER_PAUSE = timedelta(minutes=15)
 """After a fault of ours, one message at this distance probes whether it is mended."""
 
@@ -91,13 +94,17 @@ def decide(verdict: Verdict, tried: Try) -> Decision:
             return Decision(state, delay=max(SENDER_PAUSE, step), pause=SENDER_PAUSE)
         case Outcome.RETRY_TRANSPORT:
             step = timedelta(seconds=_step(TRANSPORT_STEPS, tried.failures))
-            pause = verdict.retry_after or step * (1 + tried.jitter / 5)
+            pause = _asked(verdict) or step * (1 + tried.jitter / 5)
             # The message waits as long as everybody, and so behind those that are due already.
             return _unless_too_old(Decision("waiting", delay=pause, pause=pause), tried)
         case Outcome.RETRY_RECIPIENT | Outcome.UNKNOWN:
             step = timedelta(minutes=_step(RECIPIENT_STEPS, tried.attempts))
-            delay = verdict.retry_after or step * (1 + tried.jitter / 5)
+            delay = _asked(verdict) or step * (1 + tried.jitter / 5)
             return _unless_too_old(Decision("waiting", delay=delay), tried)
+
+
+def _asked(verdict: Verdict) -> timedelta | None:
+    return verdict.retry_after and min(verdict.retry_after, LONGEST_WAIT)
 
 
 def _step(steps: tuple[int, ...], count: int) -> int:

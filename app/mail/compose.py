@@ -56,7 +56,8 @@ class Letter:
     """What is different for each recipient.
 
     `id` and `created_at` are the outbox row's. `recipient` is as typed. `action_url` is where
-    the button leads, for kinds that have one.
+    the button leads, for kinds that have one. `return_path` is where bounces go, if not to the
+    sender.
     """
 
     id: int
@@ -64,6 +65,7 @@ class Letter:
     recipient: str
     action_url: str | None
     unsubscribe_url: str
+    return_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,17 @@ class Template:
         Raises ComposeError if the address, a URL or the time is not safe to put in a mail.
         """
         created_at = guards.moment(letter.created_at)
+        date, stamp = _written(created_at.replace(microsecond=0))
         recipient = guards.address(letter.recipient, "recipient")
         values = {
             b"to": recipient.encode(),
-            b"date": format_datetime(created_at).encode("ascii"),
-            b"message_id": f"{letter.id}.{created_at:%Y%m%d%H%M%S%f}@{self.host}".encode("ascii"),
+            b"date": date,
+            b"message_id": f"{letter.id}.{stamp}{created_at.microsecond:06}@{self.host}".encode(),
             **_links("unsubscribe", letter.unsubscribe_url),
             **_links("action", letter.action_url),
         }
-        return Message(letter.id, created_at, self.sender, recipient, self._join(values))
+        sender = letter.return_path or self.sender
+        return Message(letter.id, created_at, sender, recipient, self._join(values))
 
     def _join(self, values: dict[bytes, bytes]) -> bytes:
         joined = [self.pieces[0]]
@@ -99,6 +103,12 @@ class Template:
         except KeyError as error:
             raise ComposeError("action_url: this kind of mail needs one.") from error
         return b"".join(joined)
+
+
+@functools.lru_cache(maxsize=256)
+def _written(second: datetime) -> tuple[bytes, str]:
+    """Return a second for the Date header and for the Message-ID; a bulk of mail shares it."""
+    return format_datetime(second).encode("ascii"), f"{second:%Y%m%d%H%M%S}"
 
 
 def _links(name: str, value: str | None) -> dict[bytes, bytes]:

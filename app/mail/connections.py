@@ -12,8 +12,8 @@ from aiosmtplib import SMTP, SMTPException, SMTPHeloError, SMTPServerDisconnecte
 from app.mail.conversations import Conversation
 from app.mail.replies import LoginNotOffered, TlsNotOffered
 
-MESSAGES = 100
-"""Then a new connection: many servers allow no more on one."""
+MESSAGES = 500
+"""Then a new connection, so that a name with several servers behind it is shared out anew."""
 
 GOODBYE_SECONDS = 5.0
 

@@ -1,6 +1,7 @@
 """An SMTP connection that is ready for mail: commands out, replies in, in the order of both."""
 
 import asyncio
+import re
 from collections import deque
 from typing import NamedTuple, cast
 
@@ -10,11 +11,19 @@ _REPLY_OCTETS = 32 * 1024
 """RFC 5321 4.5.3.1.5 gives a line 512; no server needs more than this for a whole reply."""
 
 
+_REPLY = re.compile(rb"([0-9]{3})([ \r-])")
+
+
 class Reply(NamedTuple):
-    """A reply code, and the text of the reply's first line."""
+    """A reply code, and the reply's first line."""
 
     code: int
-    text: str
+    line: bytes
+
+    @property
+    def text(self) -> str:
+        """What stands after the code."""
+        return self.line[4:].decode("ascii", "replace").strip()
 
 
 class Conversation(asyncio.Protocol):
@@ -79,21 +88,25 @@ class Conversation(asyncio.Protocol):
         """See asyncio.Protocol."""
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
-        if not all(self._hear(line) for line in lines) or len(self._rest) > _REPLY_OCTETS:
-            self._fail(SMTPResponseException(SMTPStatus.invalid_response, ""))
-        elif self._replies:
-            self._wake()
+        for line in lines:
+            if not self._hear(line):
+                break
+        else:
+            if len(self._rest) <= _REPLY_OCTETS:
+                if self._replies:
+                    self._wake()
+                return
+        self._fail(SMTPResponseException(SMTPStatus.invalid_response, ""))
 
     def _hear(self, line: bytes) -> bool:
         """Take one line of a reply; False if it is none, or one too many."""
-        code, mark = line[:3], line[3:4]
+        begins = _REPLY.match(line)
         self._octets += len(line)
-        is_reply = len(code) == 3 and code.isdigit() and mark in b" -\r"  # noqa: PLR2004
-        if not is_reply or self._octets > _REPLY_OCTETS:
+        if begins is None or self._octets > _REPLY_OCTETS:
             return False
         if self._begun is None:
-            self._begun = Reply(int(code), line[4:].decode("ascii", "replace").strip())
-        if mark != b"-":
+            self._begun = Reply(int(begins[1]), line)
+        if begins[2] != b"-":
             self._replies.append(self._begun)
             self._begun, self._octets = None, 0
         return True

@@ -25,66 +25,46 @@ class Phase(StrEnum):
 SERVICE_CLOSING = 421
 
 _ENHANCED = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})\b")
-_NO_MAILBOX = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
-_UNDEFINED = {"", "5.0.0", "5.1.0"}
-"""Enhanced codes that say no more than the code itself."""
-_PLAIN_REFUSALS = {550, 551, 553}
-_SENDER_FAULTS = {530, 534, 535, 538}
-_TOO_LARGE = "5.3.4"
-_EXCEEDED = 552
+_TABLE = tuple(
+    (re.compile(pattern), outcome)
+    for pattern, outcome in (
+        # phase, code and enhanced code, if any; the first line that fits counts
+        (r"dot 2..", Outcome.SENT),
+        # about this sender: other newsletters may go on
+        (r"mail 4.. 4\.1\.[78]", Outcome.RETRY_RECIPIENT),
+        (r"\w+ 421|(connect|mail) 4..", Outcome.RETRY_TRANSPORT),
+        (r"\w+ 4..", Outcome.RETRY_RECIPIENT),
+        (r"\w+ 5.. 5\.(3\.4|6\.\d+)( |$)", Outcome.BAD_MESSAGE),
+        (r"\w+ (530|534|535|538|5.. 5\.7\.)|connect 5..", Outcome.SENDER_FAULT),
+        (r"mail 552", Outcome.BAD_MESSAGE),
+        (r"mail 5..", Outcome.SENDER_FAULT),
+        (r"\w+ 5.. 5\.(1\.(1|2|3|6|10)|2\.1)$", Outcome.REFUSED),
+        # RFC 5321 4.5.3.1.10: the same as 452
+        (r"rcpt (552|5.. 5\.2\.2)", Outcome.RETRY_RECIPIENT),
+        (r"rcpt 5.. 5\.1\.[78]$", Outcome.SENDER_FAULT),
+        # codes alone, or with an enhanced code that says no more: only RCPT means the mailbox
+        (r"rcpt (550|551|553)( 5\.[01]\.0)?$", Outcome.REFUSED),
+        (r"\w+ 5..", Outcome.BAD_MESSAGE),
+    )
+)
+"""RFC 5321 4.2 and RFC 3463. What fits no line makes no sense, and is taken as silence."""
 
 
 def classify(phase: Phase, code: int, text: str) -> Verdict:
-    """Judge one reply by RFC 5321 4.2 and the enhanced code (RFC 3463) its text begins with.
+    """Judge one reply by its code and the enhanced code that its text begins with.
 
     An enhanced code of another class than the code is a server's mistake and is not believed.
     """
     found = _ENHANCED.match(text)
     enhanced = found[1] if found and found[1][0] == str(code)[0] else ""
-    return Verdict(_outcome(phase, code, enhanced), f"{code} {enhanced}".rstrip())
+    told = f"{code} {enhanced}".rstrip()
+    return Verdict(_outcome(phase, told), told)
 
 
-def _outcome(phase: Phase, code: int, enhanced: str) -> Outcome:
-    match code // 100:
-        case 2 if phase is Phase.DOT:
-            return Outcome.SENT
-        case 4:
-            return _transient(phase, code, enhanced)
-        case 5:
-            return _permanent(phase, code, enhanced)
-        case _:
-            return silence(phase)
-
-
-def _transient(phase: Phase, code: int, enhanced: str) -> Outcome:
-    if phase is Phase.MAIL and enhanced in {"4.1.7", "4.1.8"}:
-        return Outcome.RETRY_RECIPIENT  # about this sender: other newsletters may go on
-    if code == SERVICE_CLOSING or phase in {Phase.CONNECT, Phase.MAIL}:
-        return Outcome.RETRY_TRANSPORT
-    return Outcome.RETRY_RECIPIENT
-
-
-def _permanent(phase: Phase, code: int, enhanced: str) -> Outcome:
-    if enhanced == _TOO_LARGE or enhanced.startswith("5.6."):
-        return Outcome.BAD_MESSAGE
-    if code in _SENDER_FAULTS or enhanced.startswith("5.7.") or phase is Phase.CONNECT:
-        return Outcome.SENDER_FAULT
-    if phase is Phase.MAIL:
-        return Outcome.BAD_MESSAGE if code == _EXCEEDED else Outcome.SENDER_FAULT
-    if enhanced in _NO_MAILBOX:
-        return Outcome.REFUSED
-    return _refusal(code, enhanced) if phase is Phase.RCPT else Outcome.BAD_MESSAGE
-
-
-def _refusal(code: int, enhanced: str) -> Outcome:
-    """Judge what only RCPT can mean."""
-    if code == _EXCEEDED or enhanced == "5.2.2":  # RFC 5321 4.5.3.1.10: the same as 452
-        return Outcome.RETRY_RECIPIENT
-    if enhanced in {"5.1.7", "5.1.8"}:
-        return Outcome.SENDER_FAULT
-    if code in _PLAIN_REFUSALS and enhanced in _UNDEFINED:
-        return Outcome.REFUSED
-    return Outcome.BAD_MESSAGE
+def _outcome(phase: Phase, told: str) -> Outcome:
+    line = f"{phase} {told}"
+    found = (outcome for pattern, outcome in _TABLE if pattern.match(line))
+    return next(found, silence(phase))
 
 
 def silence(phase: Phase) -> Outcome:

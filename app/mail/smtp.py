@@ -121,7 +121,7 @@ class Transaction:
             reply = await talk.reply(self._patience(phase))
             if not _goes_on(phase, reply):
                 await self._reset(len(_OPENING) - 1 - index if at_once else 0)
-                return classify(phase, *reply)
+                return classify(phase, reply.code, reply.text)
         return None
 
     def _patience(self, phase: Phase) -> float:
@@ -133,7 +133,7 @@ class Transaction:
         self.phase = Phase.DOT
         reply = await talk.reply(self.timeouts.dot)
         _goes_on(self.phase, reply)
-        return classify(self.phase, *reply)
+        return classify(self.phase, reply.code, reply.text)
 
     async def _reset(self, unread: int) -> None:
         """Clear the envelope on the server; if that fails the connection is dropped, no more.

@@ -13,6 +13,7 @@ from app.domain.address import abuse_key
 from app.domain.budget import keyed_hash
 from app.domain.identifiers import uuid7
 from app.domain.rate import Rate
+from app.mail.dkim import Signer
 from app.services.catalog import CatalogCache
 from app.tokens import Tokens
 
@@ -27,8 +28,8 @@ class House:
     """One installation, as values.
 
     `mail_rates` hold for all mail, `domain_rates` for the domain of the recipient; bounces come to
-    `bounce_address` if there is one, else to the sender. `clock` is this process's;
-    `shared_clock` is the database's, for what workers agree on.
+    `bounce_address` if there is one, else to the sender; `dkim` signs all mail. `clock` is this
+    process's; `shared_clock` is the database's, for what workers agree on.
     """
 
     base_url: str
@@ -39,6 +40,7 @@ class House:
     mail_rates: tuple[Rate, ...] = ()
     domain_rates: Mapping[str, Rate] = field(default_factory=dict)
     bounce_address: str | None = None
+    dkim: Signer | None = None
     clock: Callable[[], datetime] = utc_now
     shared_clock: Callable[[Connection], datetime] = database_time
     catalog: CatalogCache = field(default_factory=CatalogCache)

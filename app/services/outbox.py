@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -12,22 +12,26 @@ from app.db import leases, newsletters, outbox, transports
 from app.db.leases import Lease
 from app.db.outbox import Settlement
 from app.db.transports import Pause
-from app.domain.address import envelope
 from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import links, subscriptions
+from app.services import bounces, links, paces, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
+from app.services.paces import Pace
 
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """What a claim brought: leases, and what mail shows of each newsletter."""
+    """What a claim brought: leases, and what mail shows of each newsletter.
 
-    leases: list[Lease]
-    letterheads: dict[str, Letterhead]
+    `wait` is the seconds until the pace allows more, if that is why there is nothing.
+    """
+
+    leases: list[Lease] = field(default_factory=list)
+    letterheads: dict[str, Letterhead] = field(default_factory=dict)
+    wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +59,35 @@ def claim(
     pause = transports.read(connection, transport)
     if pause is not None:
         if pause.until is not None and pause.until > now:
-            return Hand([], {})
+            return Hand()
         limit = 1
+    pace = paces.load(connection, house, transport, now)
+    if pace is not None and pace.limit is not None:
+        limit = min(limit, pace.limit)
+        if not limit:
+            return Hand(wait=pace.wait)
     claimed = leases.claim(connection, worker, limit, now, house.confirm_ttl, alone=alone)
+    if claimed and pace is not None:
+        claimed = _within(connection, pace, claimed)
     if claimed and pause is not None:
         if not transports.take_probe(connection, transport, now, now + leases.LEASE):
             leases.give_back(connection, claimed)
-            return Hand([], {})
+            return Hand()
         claimed = [replace(lease, probe=True) for lease in claimed]
-    if not claimed:
-        return Hand([], {})
+    return Hand(claimed, _letterheads(connection, house)) if claimed else Hand()
+
+
+def _within(connection: Connection, pace: Pace, claimed: list[Lease]) -> list[Lease]:
+    """Put off what is too much for its domain; return the rest."""
+    put_off = paces.take(connection, pace, claimed)
+    leases.give_back(connection, [lease for lease in claimed if lease.id in put_off], put_off)
+    return [lease for lease in claimed if lease.id not in put_off]
+
+
+def _letterheads(connection: Connection, house: House) -> dict[str, Letterhead]:
     host = urlsplit(house.base_url).hostname or "localhost"
     shown = newsletters.letterheads(connection)
-    heads = {slug: Letterhead(**values, host=host) for slug, values in shown.items()}
-    return Hand(claimed, heads)
+    return {slug: Letterhead(**values, host=host) for slug, values in shown.items()}
 
 
 def give_back(connection: Connection, untried: Sequence[Lease]) -> None:
@@ -91,18 +110,31 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
     letter = Letter(
         id=lease.id,
         created_at=lease.created_at,
-        recipient=envelope(lease.email),
+        recipient=lease.email,
         action_url=action,
         unsubscribe_url=unsubscribe,
+        return_path=bounces.return_path(house, lease.id),
     )
-    return compose(lease.kind, letterhead).fill(letter)
+    filled = compose(lease.kind, letterhead).fill(letter)
+    return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled
 
 
-def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
+def settle(
+    connection: Connection,
+    house: House,
+    transport: str,
+    tried: Sequence[Tried],
+    *,
+    rested: bool = True,
+) -> bool:
     """Write what became of messages, and what follows for addresses and for the transport.
 
-    Returns whether the transport rests now.
+    `rested`: the transport may be at rest, for all that is known. Returns whether it rests now.
     """
+    if not rested and all(t.verdict.outcome is Outcome.SENT and not t.lease.probe for t in tried):
+        sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
+        outbox.settle_sent(connection, sent, house.clock())
+        return False
     now = house.shared_clock(connection)
     resting = transports.read(connection, transport)
     probed = any(t.lease.probe for t in tried)
@@ -139,11 +171,16 @@ def _try(house: House, tried: Tried, failures: int, now: datetime) -> Try:
     )
 
 
+def _told(tried: Tried) -> str:
+    """Return the outcome as the row shows it."""
+    return f"{tried.verdict.outcome} {tried.verdict.detail}".rstrip()
+
+
 def _settlement(tried: Tried, decision: Decision, now: datetime) -> Settlement:
     return Settlement(
         lease=tried.lease,
         state=decision.state,
-        outcome=" ".join(filter(None, (tried.verdict.outcome, tried.verdict.detail))),
+        outcome=_told(tried),
         provider_id=tried.verdict.provider_id,
         due_at=None if decision.delay is None else now + decision.delay,
     )

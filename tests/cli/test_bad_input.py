@@ -101,6 +101,8 @@ def test_production_names_every_secret_that_is_missing(house: Installation, comm
         ("CONFIRM_TTL", "soon", "CONFIRM_TTL"),
         ("DATABASE_POOLER", "session", "DATABASE_POOLER"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT"),
+        ("BOUNCE_ADDRESS", "nobody", "BOUNCE_ADDRESS"),
+        ("BOUNCE_ADDRESS", f"{'b' * 28}@example.org", "BOUNCE_ADDRESS"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named_and_a_secret_is_not_repeated(

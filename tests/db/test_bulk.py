@@ -42,6 +42,15 @@ async def test_a_conflict_is_skipped_or_updated(
     assert await stored(engine) == expected
 
 
+async def test_what_is_new_is_told_from_what_was_there(engine: Engine) -> None:
+    await engine.write(bulk.insert, BUDGETS, [row("b", 2)])
+    again = [row("a", 8), row("b", 9), row("c", 9), row("a", 1)]
+    new = await engine.write(bulk.insert_new, BUDGETS, again)
+    assert sorted(new) == [("a", "n"), ("c", "n")]
+    assert await stored(engine) == {"a": (8, None), "b": (2, None), "c": (9, None)}
+    assert await engine.write(bulk.insert_new, BUDGETS, []) == []
+
+
 async def test_a_conflict_fails_if_nothing_else_is_said_and_writes_nothing(engine: Engine) -> None:
     await engine.write(bulk.insert, BUDGETS, [row("a", 1)])
     with pytest.raises(IntegrityError):

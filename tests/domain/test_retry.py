@@ -99,3 +99,9 @@ def test_every_outcome_is_decided() -> None:
         decision = decide(Verdict(outcome), tried())
         assert decision.suppress == (outcome is Outcome.REFUSED)
         assert (decision.delay is not None) == (decision.state == "waiting")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETRY_TRANSPORT, Outcome.RETRY_RECIPIENT])
+def test_no_server_can_make_us_wait_for_ever(outcome: Outcome) -> None:
+    asked = Verdict(outcome, "429", retry_after=365 * DAY)
+    assert decide(asked, tried()).delay == timedelta(hours=4)

@@ -120,7 +120,7 @@ async def test_a_connection_is_used_again() -> None:
     assert server.verbs() == ["EHLO", *["MAIL", "RCPT", "DATA", "."] * 3, "QUIT"]
 
 
-async def test_a_hundred_messages_wear_a_connection_out() -> None:
+async def test_many_messages_wear_a_connection_out() -> None:
     async with scripted() as server:
         transport = client(server.port)
         for number in range(connections.MESSAGES + 1):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from app.services import outbox
-from app.worker import deliver
+from app.worker import deliver, hands
 from tests.worker.stage import Frail, Scripted, Stage, eventually, people
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +20,7 @@ async def test_never_more_than_a_hundred_answers_are_unsettled(stage: Stage) -> 
         frail.away = True
         transport.gate.set()
         await eventually(lambda: frail.refused and not transport.on_wire)
-        assert len(transport.tried) == deliver.UNSETTLED
+        assert len(transport.tried) == hands.UNSETTLED
         frail.away = False
         await eventually(lambda: len(transport.tried) == 250)
     assert set((await stage.states()).values()) == {"sent"}

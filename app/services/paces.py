@@ -1,0 +1,70 @@
+"""How fast mail may leave, for the whole installation: MAIL_RATE and MAIL_DOMAIN_RATES."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.engine import Connection
+
+from app.db import rates
+from app.db.leases import Lease
+from app.domain import rate
+from app.domain.rate import Bucket, Rate
+from app.services.house import House
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The limits that hold for a claim, and what is left of each.
+
+    A limit is known by the name of its bucket; `whole` hold for all mail, `domains` for one each.
+    """
+
+    now: datetime
+    whole: dict[str, Rate]
+    domains: dict[str, tuple[str, Rate]]
+    buckets: dict[str, Bucket]
+
+    @property
+    def limit(self) -> int | None:
+        """How many mails may leave now; None if there is no limit on all of them."""
+        return min((self.buckets[name].whole for name in self.whole), default=None)
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the next mail may leave."""
+        return max(self.buckets[name].wait(limit) for name, limit in self.whole.items())
+
+
+def load(connection: Connection, house: House, transport: str, now: datetime) -> Pace | None:
+    """Return what may leave now, locked until the end; None if nothing limits the pace."""
+    if not (house.mail_rates or house.domain_rates):
+        return None
+    # The limit is a part of the name: one that is changed in the settings begins anew.
+    whole = {f"{transport} {limit}": limit for limit in house.mail_rates}
+    domains = {d: (f"{transport} {d} {limit}", limit) for d, limit in house.domain_rates.items()}
+    limits = {**whole, **dict(domains.values())}
+    found = rates.lock(connection, {name: rate.full(lim, now) for name, lim in limits.items()})
+    buckets = {name: bucket.refill(limits[name], now) for name, bucket in found.items()}
+    return Pace(now, whole, domains, buckets)
+
+
+def take(connection: Connection, pace: Pace, claimed: Sequence[Lease]) -> dict[int, datetime]:
+    """Count the claimed mails; return those that are too many for their domain, and until when.
+
+    The first of a domain go; each of the others is given a time of its own, one behind another.
+    """
+    put_off: dict[int, datetime] = {}
+    for lease in claimed:
+        name, limit = pace.domains.get(lease.email.rpartition("@")[2].lower(), (None, None))
+        if name is None or limit is None:
+            continue
+        if pace.buckets[name].whole:
+            pace.buckets[name] = pace.buckets[name].take(1)
+        else:
+            pace.buckets[name] = pace.buckets[name].book(limit, pace.now)
+            put_off[lease.id] = pace.buckets[name].booked_until
+    for name in pace.whole:
+        pace.buckets[name] = pace.buckets[name].take(len(claimed) - len(put_off))
+    rates.save(connection, pace.buckets)
+    return put_off

@@ -1,0 +1,112 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from app.db import tables
+from app.domain import rate
+from app.worker import deliver
+from tests.conftest import Clock
+from tests.worker.stage import Scripted, Stage, eventually, people
+
+pytestmark = pytest.mark.anyio
+
+
+def paced(stage: Stage, *rates: str, **domains: str) -> Stage:
+    limits = {name.replace("_", "."): rate.parse(limit) for name, limit in domains.items()}
+    whole = tuple(map(rate.parse, rates))
+    return replace(stage, house=replace(stage.house, mail_rates=whole, domain_rates=limits))
+
+
+async def due(stage: Stage) -> list[float]:
+    """Return in how many seconds each waiting mail is due."""
+    now = stage.house.clock()
+    mails = [mail for mail in await stage.mails() if mail["state"] == "waiting"]
+    return sorted((mail["due_at"] - now).total_seconds() for mail in mails)
+
+
+async def test_no_claim_takes_more_than_the_rate_allows(stage: Stage, clock: Clock) -> None:
+    slow = paced(stage, "5/s")
+    await slow.ask(*people(12))
+    assert len(await slow.claim()) == 5
+    assert await slow.claim("other") == []
+    clock.advance(seconds=0.4)
+    assert len(await slow.claim("other")) == 2
+    clock.advance(seconds=60)
+    assert len(await slow.claim()) == 5, "an hour of rest is not made up for at once"
+
+
+async def test_of_several_rates_each_holds(stage: Stage, clock: Clock) -> None:
+    slow = paced(stage, "5/s", "6/m")
+    await slow.ask(*people(12))
+    assert len(await slow.claim()) == 1
+    clock.advance(seconds=9)
+    assert await slow.claim() == []
+    clock.advance(seconds=1)
+    assert len(await slow.claim()) == 1
+
+
+async def test_workers_at_the_same_time_share_one_rate(stage: Stage) -> None:
+    slow = paced(stage, "7/s")
+    await slow.ask(*people(40))
+    hands = await asyncio.gather(*(slow.claim(name, limit=5) for name in "abcdefgh"))
+    assert sum(map(len, hands)) == 7
+    assert len({lease.id for hand in hands for lease in hand}) == 7
+
+
+async def test_a_rate_for_one_domain_holds_up_nobody_else(stage: Stage, clock: Clock) -> None:
+    slow = paced(stage, example_com="2/s")
+    gmail = [f"reader{n}@EXAMPLE.com" for n in range(6)]
+    await slow.ask(*gmail, *people(6))
+    claimed = await slow.claim()
+    domains = [lease.email.partition("@")[2].lower() for lease in claimed]
+    assert (domains.count("example.com"), domains.count("example.org")) == (2, 6)
+    assert await due(slow) == [0.5, 1.0, 1.5, 2.0]
+    clock.advance(seconds=0.5)
+    assert len(await slow.claim()) == 1
+    clock.advance(seconds=1.5)
+    assert len(await slow.claim()) == 2, "the burst is a second's worth"
+
+
+async def test_what_is_put_off_is_not_tried_and_loses_nothing(stage: Stage) -> None:
+    slow = paced(stage, example_org="1/h")
+    await slow.ask(*people(2))
+    [sent] = await slow.claim()
+    [late] = [mail for mail in await slow.mails() if mail["id"] != sent.id]
+    assert (late["state"], late["attempts"], late["expirations"]) == ("waiting", 0, 0)
+    assert (late["leased_by"], late["lease_until"]) == (None, None)
+    assert await due(slow) == [3600.0]
+
+
+async def test_mail_that_is_skipped_uses_up_no_rate(stage: Stage) -> None:
+    slow = paced(stage, "3/s", example_org="3/s")
+    await slow.ask(*people(6))
+    for email in people(3):
+        await slow.leave(email)
+    assert [lease.email for lease in await slow.claim()] == list(people(6)[3:])
+
+
+async def test_a_changed_rate_begins_anew(stage: Stage) -> None:
+    await stage.ask(*people(9))
+    assert len(await paced(stage, "1/d").claim()) == 1
+    assert await paced(stage, "1/d").claim() == []
+    assert len(await paced(stage, "4/s").claim()) == 4
+
+
+async def test_a_worker_comes_back_when_the_next_mail_may_leave(
+    stage: Stage, transport: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "IDLE_SECONDS", 600.0)
+    slow = paced(stage, "20/s")
+    await slow.ask(*people(25))
+    async with slow.working(transport):
+        await eventually(lambda: len(transport.tried) == 20)
+        clock.advance(seconds=1)
+        await eventually(lambda: len(transport.tried) == 25)
+
+
+async def test_without_a_rate_nothing_is_kept(stage: Stage) -> None:
+    await stage.ask(*people(3))
+    await stage.claim()
+    found = await stage.run(lambda c: c.execute(tables.mail_rates.select()).all())
+    assert list(found) == []
