@@ -323,6 +323,7 @@ class Link(asyncio.Protocol):
             self._mail.is_betrayed = self._mail.is_taken and not self._mail.is_answered
 
     def _start_tls(self, reply: str) -> None:
+        self.at = Phase.STARTTLS  # what comes next has to wait for the new transport
         self.transport.pause_reading()  # the handshake is not for us
         self.transport.write(f"{reply}\r\n".encode() + self._relay.injected)
         self._task = asyncio.ensure_future(self._encrypt())
@@ -334,6 +335,8 @@ class Link(asyncio.Protocol):
         except OSError:
             return
         self.transport, self.is_encrypted = cast("asyncio.Transport", made), True
+        self.at = None
+        self._read()
 
 
 def once_each(reply: str) -> Rule:
