@@ -1,7 +1,10 @@
 """What must hold whatever happens, judged by what the mail server has written down."""
 
+import math
 from collections import Counter
 
+from app.db.tables import outbox
+from tests.chaos.relays import Phase
 from tests.chaos.stages import UNSETTLED, Stage
 
 
@@ -43,9 +46,18 @@ def _unsettled(stage: Stage) -> list[str]:
 
 
 def _uncalled_for(stage: Stage) -> list[str]:
-    """Find mail to people who had left before it was claimed."""
-    reached = {mail.recipient for mail in stage.relay.taken} & stage.departed
-    return [f"{len(reached)} who had left before the claim got mail"] if reached else []
+    """Find mail to people who had left before it was claimed, and none to people who stayed."""
+    reached = {
+        mail.recipient
+        for mail in stage.relay.taken
+        if mail.times[Phase.DOT] > stage.departed.get(mail.recipient, math.inf)
+    }
+    skipped = {row["email"] for row in stage.database.mails(outbox.c.state == "skipped")}
+    wronged = skipped - stage.left
+    return [
+        *([f"{len(reached)} who had left before the claim got mail"] if reached else []),
+        *([f"{len(wronged)} who had not left got none"] if wronged else []),
+    ]
 
 
 def _copied(stage: Stage) -> list[str]:

@@ -37,7 +37,11 @@ class Toll:
     lost: int
     copies: int
     unsettled: int
+    """Answered, and not yet written down, when a worker was killed."""
     most_copies: int
+    """Caused by one kill."""
+    unanswered: int
+    """Taken by the mail server, which then dropped the connection instead of an answer."""
     seconds: float
     faults: list[str]
 
@@ -63,6 +67,7 @@ def play(seed: int, url: str, folder: Path, mails: int) -> Toll:
             lost=len(lost(stage)),
             copies=stage.copies().total(),
             unsettled=sum(len(kill.unsettled) for kill in stage.kills),
+            unanswered=sum(mail.is_betrayed for mail in stage.relay.taken),
             most_copies=max(
                 (_copies_of(stage, number) for number in range(len(stage.kills))), default=0
             ),

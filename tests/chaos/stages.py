@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from app.db.tables import outbox
 from app.main import house_of
 from app.settings import Settings
 from tests.chaos.databases import Database, seen
@@ -62,8 +63,9 @@ class Stage:
     nursery: Nursery
     workers: list[Worker] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
-    departed: set[str] = field(default_factory=set)
-    """Who left while the mail to them was still waiting."""
+    left: set[str] = field(default_factory=set)
+    departed: dict[str, float] = field(default_factory=dict)
+    """Who left while the mail to them was still waiting, and when."""
     faults: list[str] = field(default_factory=list)
 
     def start(self, connections: int = 10, query: str = "", host: str = "127.0.0.1") -> Worker:
@@ -122,10 +124,10 @@ class Stage:
         """Let people leave; remember those whose mail nobody had claimed by then."""
         self.database.leave(emails)
         with self.database.locked():  # every claim that began before has ended
-            rows = self.database.mails()
-        self.departed |= {
-            row["email"] for row in rows if row["email"] in emails and row["state"] == "waiting"
-        }
+            rows = self.database.mails(outbox.c.state == "waiting")
+            now = time.monotonic()
+        self.left |= emails
+        self.departed |= {row["email"]: now for row in rows if row["email"] in emails}
 
     def drain(self, within: float = 60.0) -> None:
         """Wait until nothing is owed any more; later tries become due at once."""
