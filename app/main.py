@@ -8,33 +8,37 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import DBAPIError
-from starlette.exceptions import HTTPException
-from starlette.routing import Match, Mount
 
 from app.db.engine import Engine, open_engine
-from app.db.wakeups import Wakeups, open_wakeups
-from app.domain.errors import Invalid, Problem, Unavailable
+from app.db.wakeups import open_wakeups
 from app.mail import dkim
 from app.mail.transport import open_transport
-from app.services import bounces, subscriptions
+from app.remote.fetches import Fetcher
+from app.services import return_paths, subscriptions
 from app.services.commands import Command, Result
 from app.services.groups import Groups, Run
 from app.services.house import House
 from app.settings import Settings, SettingsError
 from app.tokens import Tokens
-from app.web import bodies, negotiation, problems, rendering
-from app.web.api import health, newsletters, policies, subscribers
+from app.web import handlers, problems, rendering
+from app.web.api import (
+    feedback,
+    health,
+    newsletters,
+    outbox,
+    policies,
+    subscribers,
+    suppressions,
+)
 from app.web.api import subscriptions as api_subscriptions
-from app.web.deps import Site
+from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
 from app.web.pages import confirm, mailbox, sign_up, unsubscribe
@@ -77,7 +81,7 @@ def house_of(settings: Settings) -> House:
 
 def _bounce_address_of(settings: Settings) -> str | None:
     try:
-        return settings.bounce_address and bounces.fit(settings.bounce_address)
+        return settings.bounce_address and return_paths.fit(settings.bounce_address)
     except ValueError as error:
         raise SettingsError(f"NEWSLETTER_BOUNCE_ADDRESS: {error}") from error
 
@@ -149,16 +153,18 @@ def create_app(
         engine = engine_of(settings)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(engine.close)
-            bell = await stack.enter_async_context(_worker(settings, engine, rules, on=with_worker))
-            groups = Groups(_door(engine, rules), bell.wake if bell else None)
+            wake = await stack.enter_async_context(_worker(settings, engine, rules, on=with_worker))
+            groups = Groups(_door(engine, rules), wake)
             draining = asyncio.Event()
             app.state.site = Site(
                 house=rules,
                 engine=engine,
                 groups=groups,
+                wake=wake,
                 trusted_proxies=settings.trusted_proxies,
                 consent_ip=settings.consent_ip,
                 is_draining=draining.is_set,
+                trust=_trust(settings),
             )
             yield
             draining.set()
@@ -174,10 +180,21 @@ def create_app(
         redirect_slashes=False,  # it would take the host of the redirect from the request
     )
     _add_routes(app, settings if dev else None)
-    _add_handlers(app)
+    handlers.add_to(app)
     app.add_middleware(BodyLimit)
-    app.add_middleware(Envelope, broken=lambda request: _answer(request, problems.of_status(500)))
+    app.add_middleware(
+        Envelope, broken=lambda request: handlers.answer(request, problems.of_status(500))
+    )
     return app
+
+
+def _trust(settings: Settings) -> Trust:
+    key = settings.feedback_mailgun_key
+    return Trust(
+        ses_topics=frozenset(settings.feedback_ses_topics),
+        mailgun_key=key.get_secret_value().encode() or None if key else None,
+        fetcher=Fetcher(),
+    )
 
 
 def _door(engine: Engine, house: House) -> Run:
@@ -190,16 +207,16 @@ def _door(engine: Engine, house: House) -> Run:
 @contextlib.asynccontextmanager
 async def _worker(
     settings: Settings, engine: Engine, house: House, *, on: bool
-) -> AsyncIterator[Wakeups | None]:
-    """Run an embedded worker while inside, if it is wanted."""
+) -> AsyncIterator[Callable[[], None]]:
+    """Run an embedded worker while inside, if it is wanted; yield what wakes it."""
     if not on:
-        yield None
+        yield lambda: None
         return
     async with open_worker(settings, engine, house) as worker:
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(stop))
         try:
-            yield worker.wakeups
+            yield worker.wakeups.wake
         finally:
             stop.set()
             await running
@@ -217,65 +234,19 @@ async def open_worker(settings: Settings, engine: Engine, house: House) -> Async
 
 
 def _add_routes(app: FastAPI, dev: Settings | None) -> None:
-    for module in (api_subscriptions, newsletters, policies, subscribers, health):
+    for module in (
+        api_subscriptions,
+        newsletters,
+        policies,
+        subscribers,
+        suppressions,
+        outbox,
+        feedback,
+        health,
+    ):
         app.include_router(module.router)
     for page in (sign_up, confirm, unsubscribe):
         app.include_router(page.router)
     if dev is not None:
         app.include_router(mailbox.router_of(Path(dev.transport_url.partition("://")[2])))
     app.mount("/static", StaticFiles(directory=rendering.STATIC))
-
-
-def _add_handlers(app: FastAPI) -> None:
-    @app.exception_handler(Problem)
-    async def refused(request: Request, problem: Exception) -> Response:
-        assert isinstance(problem, Problem)  # noqa: S101 - what it is registered for
-        if isinstance(problem, Unavailable):
-            _log_away(problem)
-        return _answer(request, problems.of(problem))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
-        shown = [{**e, "loc": e["loc"][1:]} for e in error.errors()]
-        return _answer(request, problems.of(Invalid(bodies.faults_of(shown))))
-
-    @app.exception_handler(HTTPException)
-    async def failed(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101
-        headers = {"Allow": _allowed(app, request)} if error.status_code == 405 else {}  # noqa: PLR2004
-        return _answer(request, problems.of_status(error.status_code), headers)
-
-
-def _allowed(app: FastAPI, request: Request) -> str:
-    """Return what every route at this path takes; Starlette names only the first one's methods."""
-    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
-    routes = [route for route in app.router.routes if not isinstance(route, Mount)]
-    found = [
-        method
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
-    ] or ["GET"]  # static files are mounted
-    return ", ".join([*found, "HEAD"] if "GET" in found else found)
-
-
-def _log_away(problem: Unavailable) -> None:
-    """Log what tells an outage from a wrong password, and nothing that a driver's text repeats."""
-    cause = problem.__cause__ or problem
-    driver = cause.orig if isinstance(cause, DBAPIError) else cause
-    state = getattr(driver, "sqlstate", None) or getattr(driver, "sqlite_errorname", None)
-    log.warning("database_away", error=type(driver).__qualname__, state=state)
-
-
-def _answer(
-    request: Request, members: dict[str, object], headers: dict[str, str] | None = None
-) -> Response:
-    """Answer machines with problem details and people with a page."""
-    if request.url.path == negotiation.NEGOTIATED:
-        headers = {**(headers or {}), "Vary": negotiation.VARY}
-    if problems.is_api_path(request.url.path) and not negotiation.is_posted_form(request):
-        return problems.as_json(members, headers)
-    status = int(str(members["status"]))
-    context = {**members, "action": {"url": "/", "label": "All newsletters"}}
-    headers = {**problems.headers_of(status), **(headers or {}), "X-Robots-Tag": "noindex"}
-    return rendering.page("problem.html", context, status, headers)

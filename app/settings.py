@@ -15,6 +15,7 @@ from app.domain.rate import Rate
 
 SECRET_LENGTH = 32
 
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{3,30}:[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
 _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+")
 
 
@@ -57,6 +58,13 @@ class Settings(BaseSettings):
     @classmethod
     def _listed(cls, value: object) -> object:
         return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("feedback_ses_topics")
+    @classmethod
+    def _topics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_TOPIC.fullmatch, value)):
+            raise ValueError("write the ARN of each topic: arn:aws:sns:eu-west-1:123456789012:name")
+        return value
 
     @field_validator("mail_rate", mode="before")
     @classmethod

@@ -5,7 +5,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from app.cli import processes, records
+from app.cli import feedback, processes, records
 from app.domain.errors import Invalid, Problem
 from app.settings import SettingsError
 
@@ -18,6 +18,7 @@ _app = typer.Typer(
 )
 processes.add_to(_app)
 records.add_to(_app)
+feedback.add_to(_app)
 
 
 def run() -> None:

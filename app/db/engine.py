@@ -42,6 +42,15 @@ class Engine(Protocol):
         """
         ...
 
+    async def write_one(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run work that is a single statement, which is a transaction by itself.
+
+        On PostgreSQL this saves BEGIN and COMMIT, two round trips of three. Raises as `write`.
+        """
+        ...
+
     async def read(
         self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
@@ -82,6 +91,7 @@ class PostgresEngine:
         self._reader = self._engine.execution_options(
             postgresql_readonly=True, isolation_level="REPEATABLE READ"
         )
+        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         # The pool does not tell its waiters that a connection could not be made; these do, and
         # slow reads leave connections for the door and the worker.
         self._writing = asyncio.Semaphore(_WRITERS)
@@ -92,6 +102,13 @@ class PostgresEngine:
     ) -> R:
         """See Engine."""
         async with _turn(self._writing), self._engine.begin() as connection:
+            return await connection.run_sync(work, *args, **kwargs)
+
+    async def write_one(
+        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """See Engine."""
+        async with _turn(self._writing), self._single.begin() as connection:
             return await connection.run_sync(work, *args, **kwargs)
 
     async def read(
@@ -127,6 +144,8 @@ class SqliteEngine:
         loop = asyncio.get_running_loop()
         job = _in_transaction(self._writer, work, *args, **kwargs)
         return await loop.run_in_executor(self._writing, job)
+
+    write_one = write
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs

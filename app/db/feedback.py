@@ -62,6 +62,12 @@ def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[str
     return {(row.provider, row.event_id) for row in bulk.insert_new(connection, t, rows)}
 
 
+def is_known(connection: Connection, provider: str, event_id: str) -> bool:
+    """Tell whether this event has been told before."""
+    same = select(t.c.kind).where(t.c.provider == provider, t.c.event_id == event_id)
+    return connection.execute(same).first() is not None
+
+
 def soft_bounces(
     connection: Connection, hashes: Collection[str], since: datetime
 ) -> dict[str, int]:

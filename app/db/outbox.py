@@ -1,20 +1,16 @@
 """The outbox: one row per message, written with the change that made it necessary."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
     Connection,
-    Update,
-    and_,
-    bindparam,
-    column,
+    Select,
     func,
-    literal,
     null,
     or_,
     select,
@@ -23,27 +19,38 @@ from sqlalchemy import (
 )
 
 from app.db import bulk
-from app.db.leases import Lease
 from app.db.tables import outbox as t
+from app.db.tables import subscriptions
+from app.domain.retry import Outcome
 
 CHANNEL = "newsletter_outbox"
 
+TRANSPORT_OUTCOMES = (Outcome.RETRY_TRANSPORT, Outcome.SENDER_FAULT)
+"""Outcomes that say nothing about the recipient."""
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What became of a message that we hold."""
 
-    lease: Lease
-    state: str
-    outcome: str
-    provider_id: str | None = None
-    due_at: datetime | None = None
+class State(StrEnum):
+    """Where a message is."""
+
+    WAITING = "waiting"
+    LEASED = "leased"
+    SENT = "sent"
+    HELD = "held"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
 
 
 def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Queue messages and wake a worker when this commits."""
     bulk.insert(connection, t, rows)
-    if rows and connection.dialect.name == "postgresql":
+    if rows:
+        wake(connection)
+
+
+def wake(connection: Connection) -> None:
+    """Wake a worker when this commits; on SQLite the commit itself is seen."""
+    if connection.dialect.name == "postgresql":
         connection.execute(text(f"NOTIFY {CHANNEL}"))
 
 
@@ -55,113 +62,18 @@ def database_time(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-_SETTLED = ("id", "lease_generation", "state", "outcome", "provider_id", "due_at", "settled_at")
-
-
-def _settled(row: Mapping[str, ColumnElement[Any]]) -> Update:
-    """Return the statement that settles each row by the values that belong to it."""
-    return (
-        update(t)
-        .where(
-            t.c.id == row["id"],
-            or_(
-                and_(t.c.state == "leased", t.c.lease_generation == row["lease_generation"]),
-                and_(literal("sent") == row["state"], t.c.state != "sent"),
-            ),
-        )
-        .values(
-            state=row["state"],
-            outcome=row["outcome"],
-            provider_id=row["provider_id"],
-            due_at=func.coalesce(row["due_at"], t.c.due_at),
-            settled_at=row["settled_at"],
-            attempts=t.c.attempts + 1,
-            lease_until=null(),
-            leased_by=null(),
+def origins(
+    connection: Connection, ids: Collection[int]
+) -> dict[int, tuple[UUID | None, datetime]]:
+    """Return the subscription and the time of each of these mails that is still on record."""
+    if not ids:
+        return {}
+    rows = connection.execute(
+        select(t.c.id, t.c.subscription_id, t.c.created_at).where(
+            bulk.any_of(connection, t.c.id, ids)
         )
     )
-
-
-def _values(names: Sequence[str]) -> dict[str, ColumnElement[Any]]:
-    """Return the parameters of one row, for executemany."""
-    return {name: bindparam(f"row_{name}", type_=t.c[name].type) for name in names}
-
-
-def _arrays(names: Sequence[str]) -> dict[str, ColumnElement[Any]]:
-    """Return the columns of many rows that come as arrays, for PostgreSQL."""
-    arrays = [bindparam(f"row_{name}", type_=ARRAY(t.c[name].type)) for name in names]
-    columns = [column(name, t.c[name].type) for name in names]
-    rows = func.unnest(*arrays).table_valued(*columns, name="done").render_derived()
-    return {name: rows.c[name] for name in names}
-
-
-_SETTLE = _settled(_values(_SETTLED))
-_SETTLE_ARRAYS = _settled(_arrays(_SETTLED))
-
-
-_SENT = ("id", "outcome", "provider_id")
-
-
-def _sent(row: Mapping[str, ColumnElement[Any]]) -> Update:
-    return (
-        update(t)
-        .where(t.c.id == row["id"], t.c.state != "sent")
-        .values(
-            state="sent",
-            outcome=row["outcome"],
-            provider_id=row["provider_id"],
-            settled_at=bindparam("sent_at", type_=t.c.settled_at.type),
-            attempts=t.c.attempts + 1,
-            lease_until=null(),
-            leased_by=null(),
-        )
-    )
-
-
-_SETTLE_SENT = _sent(_values(_SENT))
-_SETTLE_SENT_ARRAYS = _sent(_arrays(_SENT))
-
-
-def settle_sent(
-    connection: Connection, sent: Sequence[tuple[int, str, str | None]], at: datetime
-) -> None:
-    """Write that messages were sent: id, outcome and the provider's name for each.
-
-    It is a fact, whoever holds the lease now. This is where nearly all mail ends, so it is one
-    short statement.
-    """
-    names = [f"row_{name}" for name in _SENT]
-    if connection.dialect.name == "postgresql":
-        arrays = dict(zip(names, map(list, zip(*sent, strict=True)), strict=True))
-        connection.execute(_SETTLE_SENT_ARRAYS, {**arrays, "sent_at": at})
-    else:
-        rows = [{**dict(zip(names, row, strict=True)), "sent_at": at} for row in sent]
-        connection.execute(_SETTLE_SENT, rows)
-
-
-def settle(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> None:
-    """Write what became of messages.
-
-    `sent` is a fact and settles any row that is not sent yet; all else needs the current lease.
-    """
-    if not settlements:
-        return
-    rows = [
-        {
-            "row_id": done.lease.id,
-            "row_lease_generation": done.lease.lease_generation,
-            "row_state": done.state,
-            "row_outcome": done.outcome,
-            "row_provider_id": done.provider_id,
-            "row_due_at": done.due_at,
-            "row_settled_at": None if done.state == "waiting" else now,
-        }
-        for done in settlements
-    ]
-    if connection.dialect.name == "postgresql":
-        connection.execute(_SETTLE_ARRAYS, {name: [row[name] for row in rows] for name in rows[0]})
-    else:
-        connection.execute(_SETTLE, rows)
+    return {row.id: (row.subscription_id, row.created_at) for row in rows}
 
 
 def oldest_due(connection: Connection, now: datetime) -> datetime | None:
@@ -174,3 +86,73 @@ def has_held(connection: Connection) -> bool:
     """Tell whether some message waits for a human."""
     held = select(t.c.id).where(t.c.state == "held").limit(1)
     return connection.execute(held).first() is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which messages."""
+
+    state: State | None = None
+    kind: str | None = None
+    newsletter: str | None = None
+
+
+def page(
+    connection: Connection, wanted: Filter, before: int | None, limit: int
+) -> list[dict[str, Any]]:
+    """Return up to `limit` messages older than `before`, newest first, without any address."""
+    statement = _shown().order_by(t.c.id.desc()).limit(limit)
+    if wanted.state is not None:
+        statement = statement.where(t.c.state == wanted.state.value)
+    if wanted.kind is not None:
+        statement = statement.where(t.c.kind == wanted.kind)
+    if wanted.newsletter is not None:
+        statement = statement.where(subscriptions.c.newsletter == wanted.newsletter)
+    if before is not None:
+        statement = statement.where(t.c.id < before)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def read(connection: Connection, message: int) -> dict[str, Any] | None:
+    """Return one message as `page` does."""
+    row = connection.execute(_shown().where(t.c.id == message)).mappings().first()
+    return dict(row) if row else None
+
+
+def _shown() -> Select[Any]:
+    return select(
+        t.c.id,
+        t.c.kind,
+        subscriptions.c.newsletter,
+        t.c.subscriber_id.label("subscriber"),
+        t.c.subscription_id.label("subscription"),
+        t.c.state,
+        t.c.priority,
+        t.c.attempts,
+        t.c.expirations,
+        t.c.outcome,
+        t.c.provider_id,
+        t.c.due_at,
+        t.c.lease_until,
+        t.c.created_at,
+        t.c.settled_at,
+    ).outerjoin_from(t, subscriptions, subscriptions.c.id == t.c.subscription_id)
+
+
+def requeue(connection: Connection, message: int, now: datetime) -> bool:
+    """Make a held message due now, trusted again; False if it is not held any more."""
+    held = update(t).where(t.c.id == message, t.c.state == State.HELD.value)
+    again = held.values(state=State.WAITING.value, due_at=now, expirations=0, settled_at=null())
+    return connection.execute(again).rowcount == 1
+
+
+def hasten(connection: Connection, now: datetime) -> None:
+    """Make due what waits for the transport's sake, and not for its recipient's."""
+    waits = (t.c.outcome.startswith(o.value, autoescape=True) for o in TRANSPORT_OUTCOMES)
+    due = (
+        select(t.c.id)
+        .where(t.c.state == State.WAITING.value, t.c.due_at > now)
+        .where(or_(*waits))
+        .with_for_update(skip_locked=True)  # what a worker takes now needs no haste
+    )
+    connection.execute(update(t).where(t.c.id.in_(due)).values(due_at=now))

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    or_,
     text,
 )
 
@@ -165,6 +166,7 @@ suppressions = Table(
     Column("hash", Bytewise, primary_key=True),
     Column("reason", Text, primary_key=True),
     Column("created_at", Time, nullable=False),
+    Index("ix_suppressions_created_at_hash_reason", "created_at", "hash", "reason"),
 )
 
 outbox = Table(
@@ -206,13 +208,14 @@ Index(
     postgresql_where=outbox.c.state == "leased",
     sqlite_where=outbox.c.state == "leased",
 )
-
+# Not IN: SQLite sees in each of these that a query for one state may use the index.
+_UNSENT = or_(*(outbox.c.state == s for s in ("held", "failed", "skipped", "cancelled")))
 Index(
     "ix_outbox_unsent",
     outbox.c.state,
     outbox.c.id,
-    postgresql_where=text("state IN ('held', 'failed')"),
-    sqlite_where=text("state IN ('held', 'failed')"),
+    postgresql_where=_UNSENT,
+    sqlite_where=_UNSENT,
 )
 Index(
     "ix_outbox_provider_id",

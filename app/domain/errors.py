@@ -5,11 +5,13 @@ Problem                 anything that a caller did or met and can be told about
   UnsupportedMedia      a body of a kind that we do not take
   Invalid               readable, but a value is wrong; carries where and why
   Unauthenticated       no key, or none that is valid
+    Distrusted          a call in the name of a provider that does not prove it
   Forbidden             a valid key without the scope
   NotFound              there is no such thing
   Conflict              the thing exists already, or is in another state
   Gone                  it was there, and is no longer valid
   NoPolicy              nothing can be consented to before a policy is published
+  Unreachable           somebody whom we have to ask does not answer; try again soon
   Unavailable           the database is away; try again soon
     Unmigrated          it is there, and its tables are not, or not all
   Busy                  too many wait already, or we are shutting down; try again soon
@@ -58,6 +60,15 @@ class Unauthenticated(Problem):
     """No key, or not a valid one."""
 
 
+class Distrusted(Unauthenticated):
+    """Whoever calls did not prove to be the provider; `reason` is for our log alone."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason, which is nobody's business outside."""
+        super().__init__("This call is not proven to come from the provider.")
+        self.reason = reason
+
+
 class Forbidden(Problem):
     """The key is valid, but may not do this."""
 
@@ -76,6 +87,10 @@ class Gone(Problem):
 
 class NoPolicy(Problem):
     """No privacy policy has been published yet."""
+
+
+class Unreachable(Problem):
+    """A host that we have to ask does not answer."""
 
 
 class Unavailable(Problem):

@@ -10,7 +10,13 @@ from app.domain.retry import Verdict
 from app.mail.connections import Server, Tls
 from app.mail.maildir import MaildirTransport
 from app.mail.message import Message
+from app.mail.providers import mailgun, postmark, ses
+from app.mail.providers.mailgun import MailgunTransport
+from app.mail.providers.postmark import PostmarkTransport
+from app.mail.providers.ses import SesTransport
 from app.mail.smtp import SmtpTransport
+
+SCHEMES = ("maildir:", "smtp://", "smtps://", "postmark://", "ses://", "mailgun://")
 
 _PORTS = {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
@@ -32,19 +38,26 @@ class Transport(Protocol):
 
 
 def open_transport(url: str, connections: int) -> Transport:
-    """Return the transport for a URL: `maildir:PATH`, `smtp://...` or `smtps://...`.
+    """Return the transport for a URL: a Maildir, an SMTP server or the API of a provider.
 
     `smtp://` asks for STARTTLS unless the host is loopback; `?starttls=yes` or `no` decides
     otherwise. Raises ValueError with a sentence that does not repeat the URL.
     """
     if connections < 1:
         raise ValueError("A mail transport needs at least one connection.")
-    scheme = url.partition(":")[0].lower()
-    if scheme == "maildir":
-        return MaildirTransport(_path(url.partition(":")[2]), connections)
-    if scheme in {"smtp", "smtps"}:
-        return SmtpTransport(_server(_split(url)), connections)
-    raise ValueError("The mail URL must begin with maildir:, smtp:// or smtps://.")
+    scheme, _, rest = url.partition(":")
+    match scheme.lower():
+        case "maildir":
+            return MaildirTransport(_path(rest), connections)
+        case "smtp" | "smtps":
+            return SmtpTransport(_server(_split(url)), connections)
+        case "postmark":
+            return PostmarkTransport(postmark.account(_split(url)), connections)
+        case "ses":
+            return SesTransport(ses.account(_split(url)), connections)
+        case "mailgun":
+            return MailgunTransport(mailgun.account(_split(url)), connections)
+    raise ValueError(f"The mail URL must begin with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}.")
 
 
 def _path(rest: str) -> Path:
@@ -65,11 +78,15 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         message = (
             "The host or port of the mail URL is not valid; percent-encode / ? # [ ] @ and : in "
-            "the user name and password."
+            "user name, password, key and token."
         )
         raise ValueError(message) from None
     if parts.path.strip("/") or parts.fragment:
-        raise ValueError("After its host and port the mail URL can only have ?starttls=.")
+        message = (
+            "After its host the mail URL can have ?name=value and nothing else; percent-encode "
+            "/ ? and # in secrets."
+        )
+        raise ValueError(message)
     return parts
 
 

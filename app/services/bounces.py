@@ -1,52 +1,97 @@
-"""Mail that comes back: where it comes to, and which mail of ours it is about."""
+"""Bounces and complaints that came by mail: which mail of ours they are about."""
 
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
 
-from app.domain import address
+from sqlalchemy.engine import Connection
+
+from app.db import outbox
+from app.domain.feedback import Report
+from app.mail.feedback.reports import Returned
+from app.services import feedback, links, return_paths
 from app.services.house import House
-from app.tokens import MARK_LENGTH, Purpose, TokenInvalid
 
-LOCAL_ROOM = address.LOCAL_LENGTH - len("+") - MARK_LENGTH
-"""Octets that are left for what stands before the mark (RFC 5321 4.5.3.1.1)."""
+IGNORED = "ignored"
+"""Mail that is no report."""
+UNMATCHED = "unmatched"
+"""A report about mail that we did not send, or cannot be shown to have sent."""
+KNOWN = "known"
+"""Reports that were told before."""
 
-_MARK = re.compile(r"\+([0-9]{1,19}\.[A-Za-z2-7]{16})@")
+_MESSAGE_ID = re.compile(r"<([1-9][0-9]{0,17})\.([0-9]{20})@")
+
+Origins = Mapping[int, tuple[UUID | None, datetime]]
 
 
-def fit(bounce_address: str) -> str:
-    """Return the address as it stands in an envelope, if a mark fits into it.
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The mail that a report is about, as it says; without our mark more has to agree."""
 
-    Raises ValueError with a sentence if it does not.
-    """
-    fitting = address.envelope(bounce_address)
-    local = fitting.rpartition("@")[0]
-    if not local.isascii() or len(local) > LOCAL_ROOM:
-        raise ValueError(
-            f"use at most {LOCAL_ROOM} ASCII characters before the @: a mark follows them"
+    outbox_id: int
+    subscription: UUID | None = None
+    created_at: str = ""
+
+    def holds(self, origins: Origins) -> bool:
+        if self.outbox_id not in origins:
+            return False
+        subscription, at = origins[self.outbox_id]
+        created_at = f"{at.astimezone(UTC):%Y%m%d%H%M%S%f}"
+        return not self.created_at or (self.subscription, self.created_at) == (
+            subscription,
+            created_at,
         )
-    if len(fitting) + len("+") + MARK_LENGTH > address.EMAIL_LENGTH:
-        raise ValueError("its domain is too long: a mark has to fit before the @")
-    return fitting
 
 
-def return_path(house: House, outbox_id: int) -> str | None:
-    """Return the envelope sender of one mail: what bounces to it says by itself which mail it was.
+def receive(connection: Connection, house: House, mails: Sequence[Returned]) -> Counter[str]:
+    """Act on reports that came by mail; return how many there were of each kind.
 
-    None if bounces go to the newsletter's own address.
+    Besides the kinds there are IGNORED, UNMATCHED and KNOWN; the last were counted before, too.
     """
-    if house.bounce_address is None:
+    claims = [(mail, _claim(house, mail)) for mail in mails if mail.fates]
+    origins = outbox.origins(connection, {claim.outbox_id for _, claim in claims if claim})
+    matched = [(mail, claim) for mail, claim in claims if claim and claim.holds(origins)]
+    told = [report for mail, claim in matched for report in _reports(house, mail, claim)]
+    new = feedback.receive(connection, house, told) if told else 0
+    tally = Counter(report.kind.value for report in told)
+    tally[IGNORED] = len(mails) - len(claims)
+    tally[UNMATCHED] = len(claims) - len(matched)
+    tally[KNOWN] = len(told) - new
+    return tally
+
+
+def _claim(house: House, mail: Returned) -> _Claim | None:
+    """Return what the mail says by our mark, or by what came back of our own mail.
+
+    Anybody can write a Message-ID; only who has had a mail of ours knows its unsubscribe link.
+    """
+    marked = return_paths.read(house, " ".join(mail.addresses))
+    if marked is not None:
+        return _Claim(marked)
+    named = _MESSAGE_ID.match(mail.message_id)
+    subscription = links.read_list_unsubscribe(house, mail.unsubscribe)
+    if named is None or subscription is None:
         return None
-    local, _, domain = house.bounce_address.rpartition("@")
-    return f"{local}+{house.tokens.mark(Purpose.BOUNCE, outbox_id)}@{domain}"
+    return _Claim(int(named[1]), subscription, named[2])
 
 
-def read_return_path(house: House, value: str) -> int | None:
-    """Return the outbox id in a text of addresses, if one has a mark that we have made.
+def _reports(house: House, mail: Returned, claim: _Claim) -> list[Report]:
+    """Return one report for each recipient; its id is the same whenever this mail is read.
 
-    The address before the mark does not count: BOUNCE_ADDRESS may have been another one then.
+    The recipient's address is left out: it may be another one, to which ours forwards.
     """
-    for mark in _MARK.findall(value):
-        try:
-            return house.tokens.read_mark(Purpose.BOUNCE, mark)
-        except TokenInvalid:
-            continue
-    return None
+    at = mail.at or house.clock()
+    return [
+        Report(
+            provider="mailbox",
+            event_id=f"{mail.key}.{claim.outbox_id}.{index}",
+            kind=fate.kind,
+            at=at,
+            outbox_id=claim.outbox_id,
+            detail=fate.detail,
+        )
+        for index, fate in enumerate(mail.fates)
+    ]

@@ -54,7 +54,7 @@ def receive(connection: Connection, house: House, reports: Sequence[Report]) -> 
         subscriptions.apply(connection, commands, house)
     log.info(
         "feedback",
-        providers=sorted({report.provider for report in reports}),
+        provider=", ".join(sorted({report.provider for report in reports})),
         kinds=dict(Counter(report.kind.value for report in reports)),
         new=len(fresh),
         matched=sum(event.mail is not None for event in fresh),

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.services.house import House
-from app.tokens import Purpose, TokenExpired, pack, unpack
+from app.tokens import Purpose, TokenError, TokenExpired, pack, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,21 @@ def read_confirm(house: House, token: str) -> ConfirmLink:
         payload, expired = error.payload, True
     subscription, (generation, sequence) = unpack(payload, 2)
     return ConfirmLink(subscription, generation, sequence, expired)
+
+
+def read_list_unsubscribe(house: House, header: str) -> UUID | None:
+    """Return the subscription that a List-Unsubscribe field of ours names; None if it is not.
+
+    White space does not count: a relay may have folded the field.
+    """
+    beginning = f"<{house.base_url}/unsubscribe/"
+    folded = "".join(header.split())
+    if not folded.startswith(beginning):
+        return None
+    try:
+        return read_unsubscribe(house, folded.removeprefix(beginning).partition(">")[0])
+    except TokenError:
+        return None
 
 
 def read_unsubscribe(house: House, token: str) -> UUID:

@@ -4,19 +4,21 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import Connection
 
-from app.db import leases, newsletters, outbox, transports
+from app.db import leases, newsletters, outbox, settlements, transports
 from app.db.leases import Lease
-from app.db.outbox import Settlement
+from app.db.settlements import Settlement
 from app.db.transports import Pause
+from app.domain.errors import Conflict, NotFound
 from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
 from app.domain.subscription import Mail
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import bounces, links, paces, subscriptions
+from app.services import links, paces, return_paths, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
 from app.services.paces import Pace
@@ -113,28 +115,28 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         recipient=lease.email,
         action_url=action,
         unsubscribe_url=unsubscribe,
-        return_path=bounces.return_path(house, lease.id),
+        return_path=return_paths.make(house, lease.id),
     )
     filled = compose(lease.kind, letterhead).fill(letter)
     return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled
 
 
-def settle(
-    connection: Connection,
-    house: House,
-    transport: str,
-    tried: Sequence[Tried],
-    *,
-    rested: bool = True,
-) -> bool:
+def is_plain(tried: Sequence[Tried]) -> bool:
+    """Tell whether all were sent and none was a probe: then `settle_sent` is enough."""
+    return all(t.verdict.outcome is Outcome.SENT and not t.lease.probe for t in tried)
+
+
+def settle_sent(connection: Connection, house: House, tried: Sequence[Tried]) -> None:
+    """Write that messages were sent, in one statement; nothing else follows from that."""
+    sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
+    settlements.write_sent(connection, sent, house.clock())
+
+
+def settle(connection: Connection, house: House, transport: str, tried: Sequence[Tried]) -> bool:
     """Write what became of messages, and what follows for addresses and for the transport.
 
-    `rested`: the transport may be at rest, for all that is known. Returns whether it rests now.
+    Returns whether the transport rests now.
     """
-    if not rested and all(t.verdict.outcome is Outcome.SENT and not t.lease.probe for t in tried):
-        sent = [(t.lease.id, _told(t), t.verdict.provider_id) for t in tried]
-        outbox.settle_sent(connection, sent, house.clock())
-        return False
     now = house.shared_clock(connection)
     resting = transports.read(connection, transport)
     probed = any(t.lease.probe for t in tried)
@@ -144,7 +146,7 @@ def settle(
     bounced = [Bounce(subscription=t.lease.subscription_id) for t, d in decided if d.suppress]
     if bounced:
         subscriptions.apply(connection, bounced, house)
-    outbox.settle(connection, [_settlement(t, decision, now) for t, decision in decided], now)
+    settlements.write(connection, [_settlement(t, decision, now) for t, decision in decided], now)
     if any(t.verdict.outcome is Outcome.SENT for t in tried):
         if resting is not None:
             transports.resume(connection, transport)
@@ -184,3 +186,37 @@ def _settlement(tried: Tried, decision: Decision, now: datetime) -> Settlement:
         provider_id=tried.verdict.provider_id,
         due_at=None if decision.delay is None else now + decision.delay,
     )
+
+
+def retry(
+    connection: Connection, house: House, message: int, newsletter: str | None
+) -> dict[str, Any]:
+    """Give a held message another try now, and return it.
+
+    `newsletter`: the only one whose mail may be touched, if there is a limit. Raises NotFound, or
+    Conflict if the message is not held or could not be of any use.
+    """
+    row = outbox.read(connection, message)
+    if row is None or newsletter not in {None, row["newsletter"]}:
+        raise NotFound("There is no such message.")
+    if row["state"] != outbox.State.HELD:
+        raise Conflict(f"This message is {row['state']}. Only one that is held can be retried.")
+    now = house.shared_clock(connection)
+    if row["kind"] == Mail.CONFIRM and row["created_at"] <= now - house.confirm_ttl:
+        raise Conflict("Its link has expired. The person has to sign up again.")
+    if not outbox.requeue(connection, message, now):
+        raise Conflict("This message is not held any more.")
+    outbox.wake(connection)
+    return outbox.read(connection, message) or row
+
+
+def resume(connection: Connection, house: House, transport: str | None) -> list[str]:
+    """Let mail leave at once through every transport that rests, or one; return their names."""
+    resting = sorted(transports.read_all(connection))
+    resumed = [name for name in resting if transport in {None, name}]
+    for name in resumed:
+        transports.resume(connection, name)
+    if resumed:
+        outbox.hasten(connection, house.shared_clock(connection))
+        outbox.wake(connection)
+    return resumed

@@ -158,10 +158,10 @@ def pointer(*location: str | int) -> str:
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def described(model: type[BaseModel]) -> dict[str, Any]:
+def described(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """Return the OpenAPI description of a JSON body that `json_object` reads."""
     schema = model.model_json_schema()
     for member in schema["properties"].values():
         member.pop("default", None)  # what is left out is decided elsewhere, or stays as it is
     content = {_JSON: {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}

@@ -1,7 +1,7 @@
 """What every route needs: the installation that this process serves."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -11,6 +11,7 @@ from app.db import keys as key_rows
 from app.db.engine import Engine
 from app.domain import text
 from app.domain.errors import Unauthenticated
+from app.remote.fetches import Fetcher
 from app.services import keys
 from app.services.catalog import Catalog
 from app.services.commands import Source
@@ -22,15 +23,29 @@ from app.web.client_address import Networks
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose word on our mail counts, and what else it takes to prove it."""
+
+    ses_topics: frozenset[str]
+    mailgun_key: bytes | None = field(repr=False)
+    fetcher: Fetcher
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """The rules, the database, the door, and how the client's address is read."""
+    """The rules, the database, the door, who is trusted, how the client's address is read.
+
+    `wake` tells a worker in the same process that there is mail; others learn it by the database.
+    """
 
     house: House
     engine: Engine
     groups: Groups
+    wake: Callable[[], None]
     trusted_proxies: Networks
     consent_ip: str
     is_draining: Callable[[], bool]
+    trust: Trust
 
     async def catalog(self) -> Catalog:
         """Return newsletters, wordings and policies as they are now."""
@@ -67,16 +82,23 @@ def key_with(scope: Scope | None) -> Callable[..., object]:
     async def check(site: AnySite, bearer: _Bearer) -> Key:
         if bearer is None:
             raise Unauthenticated("Send a key: Authorization: Bearer nl_...")
-        now = site.house.clock()
-        key = await site.engine.read(keys.check, bearer.credentials.strip(), now)
-        if key.is_stale:
-            await site.engine.write(key_rows.touch, key.id, now)
-        key.require(scope)
-        return key
+        return await checked(site, bearer.credentials.strip(), scope)
 
     return check
 
 
+async def checked(site: Site, presented: str, scope: Scope | None) -> Key:
+    """Return the key if it is valid and has the scope; raises Unauthenticated or Forbidden."""
+    now = site.house.clock()
+    key = await site.engine.read(keys.check, presented, now)
+    if key.is_stale:
+        await site.engine.write(key_rows.touch, key.id, now)
+    key.require(scope)
+    return key
+
+
 ReadingKey = Annotated[Key, Depends(key_with(Scope.SUBSCRIBERS_READ))]
+WritingKey = Annotated[Key, Depends(key_with(Scope.SUBSCRIBERS_WRITE))]
+SendingKey = Annotated[Key, Depends(key_with(Scope.ISSUES_SEND))]
 NewsletterKey = Annotated[Key, Depends(key_with(Scope.NEWSLETTERS_WRITE))]
 AnyKey = Annotated[Key, Depends(key_with(None))]

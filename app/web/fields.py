@@ -63,6 +63,13 @@ def _segment(value: str) -> str:
         raise NotFound("There is nothing at this address.") from error
 
 
+def _number(value: str) -> int:
+    """Read in a path the number of a row; what is none is the number of no row."""
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", value):
+        raise NotFound("There is nothing at this address.")
+    return int(value)
+
+
 def _web_url(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -107,10 +114,16 @@ def _bare_address(value: str) -> str:
 
 
 Line = Annotated[str, _line(200), _shown(maxLength=200)]
+NeededLine = Annotated[Line, AfterValidator(_needed), _shown(minLength=1)]
 Slug = Annotated[
     str, Field(max_length=63), _line(63), AfterValidator(_slug), _shown(pattern=f"^{_SLUG}$")
 ]
 PathSegment = Annotated[str, AfterValidator(_segment)]
+RowNumber = Annotated[
+    int,
+    BeforeValidator(_number),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**18 - 1}),
+]
 SlugRef = Annotated[str, _line(63)]
 Header = Annotated[str, _line(text.NAME_LENGTH, header=True), _shown(maxLength=text.NAME_LENGTH)]
 NeededHeader = Annotated[Header, AfterValidator(_needed), _shown(minLength=1)]

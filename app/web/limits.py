@@ -8,7 +8,16 @@ PUBLIC = 64 * 1024
 ADMIN = 1024 * 1024
 """A privacy policy may be long."""
 
+FEEDBACK = 256 * 1024
+"""As large as a message of Amazon SNS."""
+
 _ADMIN_PATHS = ("/v1/policies", "/v1/newsletters")
+
+
+def _limit(path: str) -> int:
+    if path.startswith("/v1/feedback/"):
+        return FEEDBACK
+    return ADMIN if path.startswith(_ADMIN_PATHS) else PUBLIC
 
 
 class BodyLimit:
@@ -23,7 +32,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = ADMIN if scope["path"].startswith(_ADMIN_PATHS) else PUBLIC
+        limit = _limit(scope["path"])
         announced = Headers(scope=scope).get("content-length", "0")
         left = limit
 

@@ -16,6 +16,7 @@ RETRY_AFTER = "5"
 _TABLE: dict[type[Problem], tuple[int, str, str]] = {
     errors.Unreadable: (400, "unreadable", "The request cannot be read"),
     errors.Unauthenticated: (401, "unauthenticated", "A valid key is needed"),
+    errors.Distrusted: (401, "unauthenticated", "A valid key is needed"),
     errors.Forbidden: (403, "forbidden", "The key may not do this"),
     errors.NotFound: (404, "not-found", "Not found"),
     errors.Conflict: (409, "conflict", "Conflict"),
@@ -23,6 +24,7 @@ _TABLE: dict[type[Problem], tuple[int, str, str]] = {
     errors.UnsupportedMedia: (415, "unsupported-media-type", "This kind of body is not taken"),
     errors.Invalid: (422, "invalid", "Some values are not valid"),
     errors.NoPolicy: (503, "no-policy", "Not open yet"),
+    errors.Unreachable: (503, "unreachable", "Somebody we need does not answer"),
     errors.Unavailable: (503, "unavailable", "The database is away"),
     errors.Unmigrated: (503, "unavailable", "The database is not ready"),
     errors.Busy: (503, "busy", "Too busy"),

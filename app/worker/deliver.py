@@ -151,13 +151,15 @@ class Delivery:
             answers = self._hands.answers()
             if not answers:
                 return
-            rests = await self._engine.write(
-                outbox.settle, self._house, self._transport.name, answers, rested=self._rests
-            )
+            if outbox.is_plain(answers) and not self._rests:
+                await self._engine.write_one(outbox.settle_sent, self._house, answers)
+            else:
+                self._rests = await self._engine.write(
+                    outbox.settle, self._house, self._transport.name, answers
+                )
             self._hands.written(len(answers))
-            self._rests = rests
         _report(answers)
-        if rests:  # what was not tried is not kept while nothing can be sent
+        if self._rests:  # what was not tried is not kept while nothing can be sent
             log.warning("transport_rests", transport=self._transport.name)
             await self._engine.write(outbox.give_back, self._hands.put_down())
 

@@ -110,7 +110,7 @@ def test_a_server_that_speaks_garbage_in_any_phase_gets_each_mail(stage: Stage) 
 
 def _trusting(stage: Stage, certificate: Certificate) -> None:
     """Start a worker that insists on encryption."""
-    stage.nursery.environment["SSL_CERT_FILE"] = str(certificate.file)
+    stage.nursery.environment["SSL_CERT_FILE"] = str(certificate.files[0])
     stage.database.sign_up(people(MAILS))
     stage.start(2, "?starttls=yes", "localhost")
 

@@ -1,19 +1,22 @@
 import shutil
 import ssl
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.mail.dovecot import Dovecot, dovecot
 
 OPENSSL = shutil.which("openssl") or "openssl"
 
 
 @dataclass(frozen=True)
 class Certificate:
-    file: Path
     server: ssl.SSLContext
     client: ssl.SSLContext
+    files: tuple[Path, Path]
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +33,11 @@ def issue(folder: Path) -> Certificate:
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(cert, key)
-    return Certificate(cert, server, ssl.create_default_context(cafile=str(cert)))
+    return Certificate(server, ssl.create_default_context(cafile=str(cert)), (cert, key))
+
+
+@pytest.fixture(scope="session")
+def imap(certificate: Certificate) -> Iterator[Dovecot]:
+    """A real IMAP server that knows some users and has a certificate."""
+    with dovecot(certificate.files) as server:
+        yield server

@@ -4,6 +4,11 @@ import pytest
 
 from app.mail.connections import Server, Tls
 from app.mail.maildir import MaildirTransport
+from app.mail.providers import mailgun, postmark, ses
+from app.mail.providers.mailgun import MailgunTransport
+from app.mail.providers.postmark import PostmarkTransport
+from app.mail.providers.ses import SesTransport
+from app.mail.providers.sigv4 import Credentials
 from app.mail.smtp import SmtpTransport
 from app.mail.transport import Transport, open_transport
 
@@ -54,6 +59,44 @@ def test_an_smtp_url_names_server_encryption_and_login(url: str, expected: Serve
     assert server(url) == expected
 
 
+def account(url: str) -> object:
+    transport = open_transport(url, 3)
+    assert isinstance(transport, PostmarkTransport | SesTransport | MailgunTransport)
+    return transport.account
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postmark://AbC-123", postmark.Account("AbC-123", "outbound")),
+        ("postmark://a%2Fb%40c/", postmark.Account("a/b@c", "outbound")),
+        ("POSTMARK://AbC?stream=weekly_News-2", postmark.Account("AbC", "weekly_News-2")),
+        (
+            "ses://AKID:se%2Fcr+et@eu-west-1",
+            ses.Account(Credentials("AKID", "se/cr+et"), "eu-west-1"),
+        ),
+        (
+            "ses://AKID:secret@us-gov-west-1?session_token=a+b/c==%2B",
+            ses.Account(Credentials("AKID", "secret", "a+b/c==+"), "us-gov-west-1"),
+        ),
+        (
+            "mailgun://key-1%3A@MG.example.org",
+            mailgun.Account("key-1:", "mg.example.org", "api.mailgun.net"),
+        ),
+        (
+            "mailgun://key-1@mg.example.org?region=us",
+            mailgun.Account("key-1", "mg.example.org", "api.mailgun.net"),
+        ),
+        (
+            "mailgun://key-1@mg.example.org/?region=eu",
+            mailgun.Account("key-1", "mg.example.org", "api.eu.mailgun.net"),
+        ),
+    ],
+)
+def test_a_providers_url_names_the_account(url: str, expected: object) -> None:
+    assert account(url) == expected
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -88,6 +131,48 @@ def test_an_smtp_url_names_server_encryption_and_login(url: str, expected: Serve
         "maildir://relative/path",
         "maildir:path?fsync=no",
         "maildir:path#x",
+        "postmark:",
+        "postmark:s3cret",
+        "postmark://",
+        "postmark://?stream=s3cret",
+        "postmark://s3cret@",
+        "postmark://s3cret@api.postmarkapp.com",
+        "postmark://s3cret:443",
+        "postmark://s3cret:more",
+        "postmark://s3cret/more",
+        "postmark://s3cret%20more",
+        "postmark://s3cret%0d%0aX-Evil:1",
+        "postmark://s3cr\u00e9t-s3cret",
+        "postmark://s3cret?stream=",
+        "postmark://s3cret?stream=a%20b",
+        "postmark://s3cret?stream=a&stream=b",
+        "postmark://s3cret?endpoint=https://example.net",
+        "ses://",
+        "ses://eu-west-1",
+        "ses://s3cret@eu-west-1",
+        "ses://s3cret:@eu-west-1",
+        "ses://:s3cret@eu-west-1",
+        "ses://AKID:s3cret@",
+        "ses://AKID:s3cret",
+        "ses://AKID:s3cret/x@eu-west-1",
+        "ses://AKID:s3cret@ireland",
+        "ses://AKID:s3cret@eu-west-1.amazonaws.com",
+        "ses://AKID:s3cret@eu-west-1:443",
+        "ses://AKID:s3cret@eu-west-1?session_token=",
+        "ses://AKID:s3cret@eu-west-1?session_token=s3cret%0a",
+        "ses://AKID:s3cret@eu-west-1?region=eu-west-2",
+        "mailgun://",
+        "mailgun://mg.example.org",
+        "mailgun://s3cret@",
+        "mailgun://@mg.example.org",
+        "mailgun://api:s3cret@mg.example.org",
+        "mailgun://s3cret@localhost",
+        "mailgun://s3cret@mg..org",
+        "mailgun://s3cret@mg.example.org:443",
+        "mailgun://s3cret@mg.example.org/v3",
+        "mailgun://s3cret@mg.example.org?region=asia",
+        "mailgun://s3cret@mg.example.org?region=EU&x=y",
+        "sendgrid://s3cret",
     ],
 )
 def test_a_bad_url_is_one_sentence_without_the_password(url: str) -> None:
@@ -98,6 +183,13 @@ def test_a_bad_url_is_one_sentence_without_the_password(url: str) -> None:
     assert "s3cret" not in str(raised.value.__context__ or "") or raised.value.__suppress_context__
 
 
+@pytest.mark.parametrize("url", ["", "sendgrid://s3cret", "s3cret"])
+def test_an_unknown_scheme_is_told_all_that_there_are(url: str) -> None:
+    expected = "maildir:, smtp://, smtps://, postmark://, ses:// or mailgun://."
+    with pytest.raises(ValueError, match=expected):
+        open_transport(url, 1)
+
+
 def test_at_least_one_connection_is_needed() -> None:
     with pytest.raises(ValueError, match="connection"):
         open_transport("maildir:x", 0)
@@ -105,9 +197,21 @@ def test_at_least_one_connection_is_needed() -> None:
 
 def test_the_password_is_not_shown_by_accident() -> None:
     assert "s3cret" not in repr(server("smtps://user:s3cret@mail.example.org"))
+    for url in (
+        "postmark://s3cret",
+        "ses://AKID:s3cret@eu-west-1?session_token=s3cret",
+        "mailgun://s3cret@mg.example.org",
+    ):
+        assert "s3cret" not in repr(account(url))
 
 
 def test_every_transport_keeps_the_protocol() -> None:
-    urls = ("maildir:x", "smtp://localhost")
+    urls = {
+        "maildir:x": ("maildir", 2),
+        "smtp://localhost": ("smtp", 2),
+        "postmark://token": ("postmark", 100),
+        "ses://key:secret@eu-west-1": ("ses", 2),
+        "mailgun://key@mg.example.org": ("mailgun", 2),
+    }
     transports: list[Transport] = [open_transport(url, 2) for url in urls]
-    assert [(t.name, t.connections) for t in transports] == [("maildir", 2), ("smtp", 2)]
+    assert [(t.name, t.connections) for t in transports] == list(urls.values())

@@ -1,6 +1,7 @@
 """What tests of the web ask for besides: all that is stored, and links not yet mailed."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -9,15 +10,18 @@ from sqlalchemy.engine import Connection
 
 from app.db import tables
 from app.db.engine import Engine
-from app.services import links
+from app.services import keys, links
 from app.services.house import House
-from tests.conftest import BASE_URL, Make
+from app.services.keys import Scope, Wish
+from tests.conftest import BASE_URL, Clock, Make
 from tests.web import people
 from tests.web.people import Person
+from tests.web.queue import Queue
 
 Stored = Callable[[], Awaitable[dict[str, list[dict[str, Any]]]]]
 Paths = Callable[[], Awaitable[dict[str, str]]]
 Insert = Callable[[list[Person]], Awaitable[None]]
+Key = Callable[..., Awaitable[dict[str, str]]]
 Listed = Callable[..., Awaitable[list[str]]]
 
 
@@ -83,3 +87,22 @@ def listed(client: httpx.AsyncClient, admin: dict[str, str]) -> Listed:
         return [item["email"] for item in answer.json()["items"]]
 
     return ask
+
+
+@pytest.fixture
+def key(engine: Engine, clock: Clock) -> Key:
+    """Make a key: `await key(Scope.ADMIN, newsletter="insights")` returns its headers."""
+
+    async def make(
+        *scopes: Scope, newsletter: str | None = None, expires_at: datetime | None = None
+    ) -> dict[str, str]:
+        wish = Wish(name="a key", scopes=scopes, newsletter=newsletter, expires_at=expires_at)
+        return {"Authorization": f"Bearer {await engine.write(keys.create, wish, clock.now)}"}
+
+    return make
+
+
+@pytest.fixture
+def queue(engine: Engine, house: House, open_house: None) -> Queue:  # noqa: ARG001
+    """Queue mail by SQL: `await queue.put("ann@example.org", state="held")`."""
+    return Queue(engine, house)

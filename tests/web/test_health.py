@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,32 @@ async def test_mail_that_waits_too_long_is_a_warning(
     assert "worker" in warning
 
 
+RESTS = {
+    "sender_fault 535 5.7.8": (
+        "mail through smtp rests since 2026-11-25T03:00:00Z, until 2026-11-25T03:15:00Z, when one "
+        "message probes: sender_fault 535 5.7.8. We are not allowed to send: mend that, then "
+        "POST /v1/outbox/resume"
+    ),
+    "retry_transport ConnectionRefusedError": (
+        "mail through smtp rests since 2026-11-25T03:00:00Z, until 2026-11-25T03:15:00Z, when one "
+        "message probes: retry_transport ConnectionRefusedError. It goes on by itself as soon as "
+        "that works; to try at once, POST /v1/outbox/resume"
+    ),
+}
+
+
 @pytest.mark.usefixtures("open_house")
-async def test_a_transport_that_rests_is_a_warning(
-    client: httpx.AsyncClient, engine: Engine, clock: Clock
+@pytest.mark.parametrize("reason", RESTS)
+async def test_a_transport_that_rests_is_a_warning_that_says_what_to_do(
+    client: httpx.AsyncClient, engine: Engine, clock: Clock, reason: str
 ) -> None:
-    pause = Pause(clock.now + timedelta(hours=1), "connection refused", clock.now, 3)
+    clock.now = datetime(2026, 11, 25, 3, tzinfo=UTC)
+    pause = Pause(clock.now + timedelta(minutes=15), reason, clock.now, 3)
     await engine.write(transports.pause, "smtp", pause)
+    assert await warnings_of(client) == [RESTS[reason]]
+    clock.advance(minutes=15)
     [warning] = await warnings_of(client)
-    assert "smtp" in warning
+    assert "rests since 2026-11-25T03:00:00Z, until one message has probed: " in warning
     await engine.write(transports.resume, "smtp")
     assert await warnings_of(client) == []
 
@@ -73,7 +91,7 @@ async def test_mail_that_needs_a_human_is_a_warning(
     hold = tables.outbox.update().values(state="held")
     await engine.write(lambda c: c.execute(hold).rowcount)
     [warning] = await warnings_of(client)
-    assert "held" in warning
+    assert "GET /v1/outbox?state=held" in warning
 
 
 @pytest.mark.usefixtures("open_house")

@@ -59,6 +59,13 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         "GET /v1/subscribers": "200 401 403 422 503",
         "GET /v1/subscribers/{subscriber}": "200 401 403 404 503",
         "GET /v1/subscribers/{subscriber}/consent": "200 401 403 404 503",
+        "POST /v1/feedback/{provider}": "200 400 401 403 404 413 422 503",
+        "GET /v1/outbox": "200 401 403 422 503",
+        "POST /v1/outbox/{message}/retry": "200 401 403 404 409 503",
+        "POST /v1/outbox/resume": "200 400 401 403 413 415 422 503",
+        "GET /v1/suppressions": "200 401 403 422 503",
+        "POST /v1/suppressions": "200 201 400 401 403 413 415 422 503",
+        "DELETE /v1/suppressions/{suppression}": "204 401 403 404 409 422 503",
         "GET /healthz": "200",
         "GET /readyz": "200 503",
         "GET /confirm/{token}": "200 404 410 503",
@@ -66,6 +73,13 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         "GET /unsubscribe/{token}": "200 404 503",
         "POST /unsubscribe/{token}": "200 404 503",
     }
+    linked = {
+        path
+        for path, operations in document["paths"].items()
+        if "Link"
+        in operations.get("get", {}).get("responses", {}).get("200", {}).get("headers", {})
+    }
+    assert linked == {"/v1/outbox", "/v1/suppressions"}
     closed = {
         path
         for path, operations in document["paths"].items()
@@ -75,6 +89,7 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
     assert closed == {p for p in document["paths"] if p.startswith("/v1/")} - {
         "/v1/subscriptions",
         "/v1/newsletters/{slug}/form",
+        "/v1/feedback/{provider}",  # each provider proves itself in its own way
     }
 
 

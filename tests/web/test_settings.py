@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.domain.rate import Rate
 from app.settings import Settings, SettingsError
 
 STRONG = "Zk3p9Qm1Xc7Vb5Nw2Ld8Rt4Yh6Gf0JsA"
@@ -70,6 +71,9 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         ({"trusted_proxies": "10.0.0.0/99"}, "trusted_proxies"),
         ({"trusted_proxies": "proxy.internal"}, "trusted_proxies"),
         ({"consent_ip": "some"}, "consent_ip"),
+        ({"feedback_ses_topics": "newsletter-feedback"}, "feedback_ses_topics"),
+        ({"feedback_ses_topics": "arn:aws:sqs:eu-west-1:123456789012:x"}, "feedback_ses_topics"),
+        ({"feedback_ses_topics": "arn:aws:sns:a/b:123456789012:x"}, "feedback_ses_topics"),
         ({"confirm_ttl": timedelta(days=31)}, "CONFIRM_TTL"),
         ({"confirm_ttl": timedelta(0)}, "CONFIRM_TTL"),
         ({"unconfirmed_retention": timedelta(days=6)}, "CONFIRM_TTL"),
@@ -90,8 +94,39 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEWSLETTER_SECRET_KEYS", f"{STRONG}, {STRONG[::-1]},")
     monkeypatch.setenv("NEWSLETTER_TRUSTED_PROXIES", "10.0.0.1/8, ::1")
     monkeypatch.setenv("NEWSLETTER_BASE_URL", "https://news.example.org/")
+    topics = ["arn:aws:sns:eu-west-1:123456789012:a", "arn:aws-cn:sns:cn-north-1:123456789012:b"]
+    monkeypatch.setenv("NEWSLETTER_FEEDBACK_SES_TOPICS", ", ".join(topics))
     read = Settings.without_file()
     assert [key.get_secret_value() for key in read.secret_keys] == [STRONG, STRONG[::-1]]
     assert [str(network) for network in read.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+    assert list(read.feedback_ses_topics) == topics
     assert read.base_url == "https://news.example.org"
     assert STRONG not in repr(read)
+
+
+def test_rates_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEWSLETTER_MAIL_RATE", "14/s, 50000/d")
+    monkeypatch.setenv("NEWSLETTER_MAIL_DOMAIN_RATES", "Gmail.com=20/s, example.org=500/h")
+    found = Settings.without_file()
+    assert found.mail_rate == (Rate(14, 1), Rate(50_000, 86_400))
+    assert found.mail_domain_rates == {"gmail.com": Rate(20, 1), "example.org": Rate(500, 3_600)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("MAIL_RATE", "fast", "14/s, 500/m"),
+        ("MAIL_RATE", "10/s;5/m", "14/s, 500/m"),
+        ("MAIL_DOMAIN_RATES", "20/s", "gmail.com=20/s"),
+        ("MAIL_DOMAIN_RATES", "gmail.com=fast", "14/s, 500/m"),
+        ("MAIL_DOMAIN_RATES", "a@gmail.com=1/s", "gmail.com=20/s"),
+        ("BOUNCE_ADDRESS", "nobody", "valid e-mail address"),
+        ("MAIL_CONNECTIONS", "0", "between 1 and 100"),
+    ],
+)
+def test_a_bad_setting_says_what_a_good_one_looks_like(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
+) -> None:
+    monkeypatch.setenv(f"NEWSLETTER_{name}", value)
+    with pytest.raises(ValidationError, match=named):
+        Settings.without_file()

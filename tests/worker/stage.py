@@ -107,6 +107,8 @@ class Frail:
             await answer.wait()
         return result
 
+    write_one = write
+
     async def read(
         self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:

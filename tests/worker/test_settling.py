@@ -58,7 +58,8 @@ async def test_answers_survive_a_database_that_is_away_and_are_written_before_th
         order.clear()
         frail.away = False
         await eventually(lambda: stage.is_sent("bob@example.org"))
-    assert order.index(outbox.settle) < order.index(outbox.claim)
+    settles = [order.index(work) for work in (outbox.settle, outbox.settle_sent) if work in order]
+    assert min(settles) < order.index(outbox.claim)
     assert transport.recipients == ["ann@example.org", "bob@example.org"]
     assert (await stage.mail("ann@example.org"))["attempts"] == 1
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from app.domain.retry import Outcome, Verdict
 from app.mail.dkim import Signer
 from app.mail.message import Message
-from app.services import bounces
+from app.services import return_paths
 from tests.conftest import Clock
 from tests.worker.stage import Scripted, Stage
 
@@ -42,7 +42,7 @@ async def test_every_try_has_the_same_signature_and_return_path(
     first, second = transport.tried
     assert first == second
     assert verifies(first)
-    assert bounces.read_return_path(house, first.sender) == first.id
+    assert return_paths.read(house, first.sender) == first.id
     assert first.sender.startswith("bounces+")
     assert b"From: " in first.content
     assert b"bounces+" not in first.content

@@ -1,6 +1,6 @@
 """Whether this process is alive, and whether it can serve."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from sqlalchemy.engine import Connection
 
 from app.db import outbox, schema, transports
+from app.db.transports import Pause
 from app.domain.errors import Busy, Unmigrated
+from app.domain.retry import Outcome
 from app.services.house import House
 from app.web import problems
 from app.web.deps import AnySite
@@ -61,14 +63,27 @@ def _no_policy(connection: Connection, house: House) -> list[str]:
 
 
 def _mail_waits(connection: Connection, house: House) -> list[Any]:
-    warnings = [
-        f"mail through {name} rests: {pause.reason}"
-        for name, pause in transports.read_all(connection).items()
-    ]
     now = house.shared_clock(connection)
+    resting = sorted(transports.read_all(connection).items())
+    warnings = [_rests(name, pause, now) for name, pause in resting]
     oldest = outbox.oldest_due(connection, now)
     if oldest is not None and now - oldest > _QUEUE_TOO_OLD:
         warnings.append("mail has been waiting for more than 5 minutes: is a worker running?")
     if outbox.has_held(connection):
-        warnings.append("some mail is held: it could not be sent and needs a human")
+        warnings.append("some mail is held and needs a human: see GET /v1/outbox?state=held")
     return warnings
+
+
+def _rests(name: str, pause: Pause, now: datetime) -> str:
+    until = "until one message has probed"
+    if pause.until is not None and pause.until > now:
+        until = f"until {_shown(pause.until)}, when one message probes"
+    advice = "It goes on by itself as soon as that works; to try at once, POST /v1/outbox/resume"
+    if pause.reason.startswith(Outcome.SENDER_FAULT):
+        advice = "We are not allowed to send: mend that, then POST /v1/outbox/resume"
+    since = _shown(pause.since)
+    return f"mail through {name} rests since {since}, {until}: {pause.reason}. {advice}"
+
+
+def _shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

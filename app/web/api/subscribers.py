@@ -1,14 +1,11 @@
 """The subscriber list, one subscriber, and the proof of consent."""
 
-import hashlib
-import json
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel
 from sqlalchemy.engine import Connection
 
 from app.db import subscribers
@@ -19,15 +16,14 @@ from app.domain.subscription import Status
 from app.services import consents
 from app.services.house import House
 from app.services.keys import Key
-from app.tokens import Purpose, TokenError
-from app.web import bodies, problems
+from app.web import cursors, problems
+from app.web.cursors import PageQuery
 from app.web.deps import AnySite, ReadingKey
 from app.web.fields import BareAddress, Line, Moment, SlugRef
 
 router = APIRouter(tags=["subscribers"])
 
 COUNT_CAP = 10_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _READ_ERRORS = problems.documented(401, 403, 404, 503)
 
 
@@ -64,10 +60,8 @@ class SubscriberPage(BaseModel):
     total_capped: bool | None = None
 
 
-class ListQuery(BaseModel):
+class ListQuery(PageQuery):
     """Filters, order and page."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     email: BareAddress | None = None
     q: Line | None = None
@@ -80,8 +74,6 @@ class ListQuery(BaseModel):
     confirmed_after: Moment | None = None
     confirmed_before: Moment | None = None
     sort: Sort = Sort.NEWEST
-    cursor: str | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
     count: bool = False
 
     def filter(self) -> Filter:
@@ -109,7 +101,7 @@ async def list_page(
     query: Annotated[ListQuery, Query()], request: Request, site: AnySite, key: ReadingKey
 ) -> SubscriberPage:
     """List subscribers, newest first unless sorted otherwise, one page after another."""
-    bodies.refuse_repeated([name for name, _ in request.query_params.multi_items()])
+    cursors.refuse_repeated(request)
     wanted = _limited(query.filter(), key)
     return await site.engine.read(_page, site.house, wanted, query, key)
 
@@ -145,17 +137,13 @@ def _page(
     return page
 
 
-def _fingerprint(wanted: Filter, sort: Sort) -> bytes:
-    """Return what binds a cursor to its filters and order."""
-    shown = json.dumps([asdict(wanted), sort], default=datetime.isoformat, sort_keys=True)
-    return hashlib.sha256(shown.encode()).digest()[:16]
+def _question(wanted: Filter, sort: Sort) -> object:
+    return ["subscribers", asdict(wanted), sort]
 
 
 def _cursor(house: House, wanted: Filter, sort: Sort, last: SubscriberShown) -> str:
-    """Return a cursor: the last row's id and time, and never its address, for it is in URLs."""
-    moment = (last.created_at - _EPOCH) // timedelta(microseconds=1)
-    payload = _fingerprint(wanted, sort) + last.id.bytes + moment.to_bytes(8, "big", signed=True)
-    return house.tokens.sign(Purpose.CURSOR, payload, house.clock())
+    place = last.id.bytes + cursors.moment_bytes(last.created_at)
+    return cursors.give(house, _question(wanted, sort), place)
 
 
 def _after(
@@ -163,17 +151,10 @@ def _after(
 ) -> Position | None:
     if query.cursor is None:
         return None
-    try:
-        payload = house.tokens.read(Purpose.CURSOR, query.cursor, house.clock())
-    except TokenError as error:
-        raise Invalid([Fault("/cursor", "This is not a cursor that we gave.")]) from error
-    if payload[:16] != _fingerprint(wanted, query.sort):
-        detail = "This cursor belongs to other filters or another order."
-        raise Invalid([Fault("/cursor", detail)])
-    last = UUID(bytes=payload[16:32])
+    place = cursors.take(house, _question(wanted, query.sort), query.cursor)
+    last = UUID(bytes=place[:16])
     if query.sort in {Sort.CREATED, Sort.NEWEST}:
-        moment = timedelta(microseconds=int.from_bytes(payload[32:], "big", signed=True))
-        return Position(last, _EPOCH + moment, "")
+        return Position(last, cursors.moment(place[16:]), "")
     position = subscribers.position(connection, last)
     if position is None:
         detail = "The subscriber where this page began is gone. Start again without a cursor."

@@ -1,0 +1,1 @@
+"""What providers and mail servers tell of mail that we sent, read into reports."""
