@@ -49,7 +49,7 @@ def anyio_backend() -> str:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server shared by all test processes; its URL without a database name."""
     folder = tmp_path_factory.getbasetemp().parent / "postgres"
-    server = _start(folder)
+    server = start_postgres(folder)
     asyncio.run(_hurry(server.get_uri()))
     yield server.get_uri("{}")
     server.cleanup()
@@ -66,7 +66,7 @@ async def _hurry(url: str) -> None:
         await connection.close()
 
 
-def _start(folder: Path) -> PostgresServer:
+def start_postgres(folder: Path) -> PostgresServer:
     """Start it, and once more where a busy machine was too slow for the 10 seconds it gets."""
     try:
         return get_server(folder, cleanup_mode="stop")

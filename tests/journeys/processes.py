@@ -22,6 +22,7 @@ from email.message import EmailMessage
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Protocol
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -59,16 +60,27 @@ class Done:
     err: str
 
 
+class Running(Protocol):
+    """A process that was started, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
 @dataclass
 class Installation:
     """A folder to work in, an environment, and the processes started there."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    started: list[Running] = field(default_factory=list)
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("NEWSLETTER_")}
         return {**inherited, **self.environment}
 
@@ -77,7 +89,7 @@ class Installation:
         out, err = io.StringIO(), io.StringIO()
         with ExitStack() as stack:
             stack.enter_context(chdir(self.folder))
-            stack.enter_context(patch.dict(os.environ, self._environment, clear=True))
+            stack.enter_context(patch.dict(os.environ, self.variables, clear=True))
             stack.enter_context(patch.object(sys, "argv", ["newsletter", *arguments]))
             stack.enter_context(redirect_stdout(out))
             stack.enter_context(redirect_stderr(err))
@@ -91,7 +103,7 @@ class Installation:
         done = subprocess.run(  # noqa: S603
             [COMMAND, *arguments],
             cwd=self.folder,
-            env=self._environment,
+            env=self.variables,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -105,13 +117,13 @@ class Installation:
         assert done.code == 0, done.err
         return done.out.strip()
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Running:
         """Start a command that runs on; what it prints goes to a file of its own."""
         with self.log(len(self.started)).open("w") as log:
             process = subprocess.Popen(  # noqa: S603
                 [COMMAND, *arguments],
                 cwd=self.folder,
-                env=self._environment,
+                env=self.variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -22,7 +22,10 @@ class Certificate:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A certificate for localhost only, and a client that trusts it."""
-    folder: Path = tmp_path_factory.mktemp("certificate")
+    return issue(tmp_path_factory.mktemp("certificate"))
+
+
+def issue(folder: Path) -> Certificate:
     key, cert = folder / "key.pem", folder / "cert.pem"
     command = [OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", str(key)]
