@@ -160,6 +160,7 @@ _SERVER_OPTIONS: dict[str, Any] = {
     "proxy_headers": False,  # our own reading of X-Forwarded-For knows whom to trust
     "server_header": False,
     "timeout_graceful_shutdown": 30,
+    "timeout_worker_healthcheck": 30,  # on a busy host a process takes longer than 5 s to start
 }
 
 

@@ -1,9 +1,10 @@
-"""A disk so small that it is soon full, and that can be given room again."""
+"""Disks that are full when the test wants it, and have room again when it wants that."""
 
 import os
+import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,24 @@ class Disk:
 
     def make_room(self) -> None:
         (self.folder / "ballast").unlink()
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What needs no rights: a size that no file of some processes may pass (RLIMIT_FSIZE)."""
+
+    file: Path
+    pids: Callable[[], list[int]]
+
+    def fill(self) -> None:
+        self._limit(self.file.stat().st_size)
+
+    def make_room(self) -> None:
+        self._limit(resource.RLIM_INFINITY)
+
+    def _limit(self, octets: int) -> None:
+        for pid in self.pids():
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (octets, resource.RLIM_INFINITY))
 
 
 @contextmanager

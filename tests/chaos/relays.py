@@ -14,7 +14,18 @@ from typing import cast
 from tests.chaos.loops import Loop
 from tests.mail.servers import DROP, HANG
 
-__all__ = ["DROP", "HANG", "Mail", "Phase", "Relay", "always", "once_each", "only_for", "relaying"]
+__all__ = [
+    "DROP",
+    "HANG",
+    "LOSE",
+    "Mail",
+    "Phase",
+    "Relay",
+    "always",
+    "once_each",
+    "only_for",
+    "relaying",
+]
 
 
 class Phase(StrEnum):
@@ -37,6 +48,9 @@ _REPLIES = {
     Phase.DATA: "354 go on",
     Phase.DOT: "250 2.0.0 queued",
 }
+LOSE = "lose"
+"""The connection is dropped after the final dot, and the mail thrown away."""
+
 _VERBS = {"EHLO", "STARTTLS", "MAIL", "RCPT", "DATA"}
 _OTHERS = {"RSET": "250 ok", "NOOP": "250 ok", "QUIT": "221 bye"}
 
@@ -71,7 +85,7 @@ Rule = Callable[[Mail], str | None]
 class Relay:
     """One server, with a port of its own for each worker, so that the log tells them apart.
 
-    `answers` replaces what is said in a phase: a reply, HANG or DROP, and None for the usual.
+    `answers` replaces what is said in a phase: a reply, HANG, DROP or LOSE; None for the usual.
     A phase that is held is not answered until it is released. Each content is answered after
     `pace` seconds. After 421 the connection is closed (RFC 5321 3.8).
     """
@@ -281,7 +295,7 @@ class Link(asyncio.Protocol):
         self._mail.times[phase] = time.monotonic()
         self._reply = self._relay.reply(phase, self._mail)
         if phase is Phase.DOT:
-            self._mail.is_taken = not self._reply.startswith(("4", "5"))
+            self._mail.is_taken = not self._reply.startswith(("4", "5", LOSE))
             self._mail.is_betrayed = self._mail.is_taken and not self._reply.startswith("2")
         if not self._relay.may_answer(self, self._reply):
             return
@@ -306,7 +320,7 @@ class Link(asyncio.Protocol):
         reply = self._relay.usual(phase) if self._reply == HANG else self._reply
         if self.transport.is_closing():
             return
-        if reply == DROP:
+        if reply in {DROP, LOSE}:
             self.transport.abort()
             return
         if phase is Phase.STARTTLS and reply.startswith("2"):

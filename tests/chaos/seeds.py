@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.invariants import broken, lost
-from tests.chaos.relays import DROP, Mail, Phase, Rule
+from tests.chaos.relays import DROP, LOSE, Mail, Phase, Rule
 from tests.chaos.stages import Stage, Worker, people, staged
 
 SIGKILLS = 3
@@ -14,13 +14,16 @@ SIGKILLS = 3
 
 OVERDUE_SECONDS = 15.0
 PHASES = [Phase.GREETING, Phase.EHLO, Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT]
-TEMPERS = {
-    Phase.GREETING: "421 4.3.2 too busy",
-    Phase.MAIL: "421 4.3.2 shutting down",
-    Phase.RCPT: "451 4.7.1 greylisted",
-    Phase.DATA: "451 4.3.0 not now",
-    Phase.DOT: DROP,
-}
+TEMPERS = [
+    (Phase.GREETING, "421 4.3.2 too busy"),
+    (Phase.EHLO, DROP),
+    (Phase.MAIL, "421 4.3.2 shutting down"),
+    (Phase.RCPT, "451 4.7.1 greylisted"),
+    (Phase.DATA, "451 4.3.0 not now"),
+    (Phase.DOT, "452 4.2.2 mailbox full"),
+    (Phase.DOT, DROP),
+    (Phase.DOT, LOSE),
+]
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class Story:
         for _ in range(2):
             self.stage.start(self.chance.choice([1, 2, 5, 10]))
         acts = [self._kill] * SIGKILLS + [self._stop] * 2 + [self._sign_up_some] * 2
-        acts += [self._let_some_leave] * 2 + [self._restart_mail_server, self._lose_temper]
+        acts += [self._let_some_leave] * 2 + [self._restart_mail_server]
+        acts += [self._lose_temper] * 2
         self.chance.shuffle(acts)
         for number, act in enumerate(acts):
             self._wait_for_some(number, len(acts))
@@ -119,9 +123,9 @@ class Story:
             self.stage.terminate(worker)
 
     def _wait_for_some(self, number: int, acts: int) -> None:
-        """Let mail flow for a while: up to a share of it, or a second."""
+        """Let mail flow for a while: up to a share of it, or a second at most."""
         goal = self.mails * number // acts * self.chance.random()
-        deadline = time.monotonic() + 1.0
+        deadline = time.monotonic() + min(1.0, self.mails / 1000)
         while len(self.stage.relay.taken) < goal and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(self.chance.uniform(0, 0.1))
@@ -171,8 +175,8 @@ class Story:
 
     def _lose_temper(self) -> None:
         """Let the server say no, or nothing, now and then; later tries come early."""
-        phase = self.chance.choice(list(TEMPERS))
-        self.stage.relay.answers[phase] = _every(self.chance.randint(2, 20), TEMPERS[phase])
+        phase, reply = self.chance.choice(TEMPERS)
+        self.stage.relay.answers[phase] = _every(self.chance.randint(2, 20), reply)
         time.sleep(self.chance.uniform(0, 0.5))
         self.stage.database.hasten()
 

@@ -135,7 +135,7 @@ class Stage:
         while not self.database.is_drained():
             assert time.monotonic() < deadline, f"it does not drain: {self.database.states()}"
             self.database.hasten()
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     def copies(self) -> Counter[int]:
         """Return how many copies of each row arrived beyond the first."""

@@ -1,7 +1,7 @@
 """Mail servers that are slow, strict, broken or hostile: a mail waits, and arrives once."""
 
 from app.db.tables import outbox, suppressions
-from tests.chaos.relays import DROP, HANG, Phase, always, once_each, only_for
+from tests.chaos.relays import DROP, HANG, LOSE, Phase, always, once_each, only_for
 from tests.chaos.stages import Stage, people
 from tests.journeys.processes import wait_until
 from tests.mail.conftest import Certificate
@@ -58,6 +58,15 @@ def test_a_connection_lost_after_the_dot_costs_one_copy_with_the_same_message_id
     stage.start(2)
     stage.drain()
     assert list(stage.copies().values()) == [1] * MAILS
+
+
+def test_a_mail_that_the_server_lost_with_the_connection_is_sent_again(stage: Stage) -> None:
+    stage.relay.answers[Phase.DOT] = once_each(LOSE)
+    stage.database.sign_up(people(MAILS))
+    stage.start(2)
+    stage.drain()
+    assert len(stage.relay.mails) == 2 * MAILS
+    assert stage.copies() == {}
 
 
 def test_a_server_that_refuses_one_of_many_gets_all_others(stage: Stage) -> None:

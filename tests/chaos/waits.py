@@ -10,12 +10,13 @@ from tests.chaos.stages import Stage, people, staged
 MAILS = 150
 LEASE_SECONDS = 60.0
 SLOW_SECONDS = 75.0
+DRAIN_SECONDS = 30.0
 
 
 def wait_out(url: str, folder: Path) -> list[str]:
-    """Return what did not hold; takes more than two minutes."""
+    """Return what did not hold; takes about three minutes."""
     with staged(folder, url) as stage:
-        faults = [*_a_slow_server(stage), *_a_dead_worker(stage)]
+        faults = [*_a_slow_server(stage), *_a_dead_worker(stage), *_a_stop_while_it_hangs(stage)]
         return [*faults, *broken(stage)]
 
 
@@ -51,3 +52,20 @@ def _a_dead_worker(stage: Stage) -> list[str]:
         *([] if dead.leased else ["the dead worker had nothing"]),
         *([f"{len(left)} leases outlived their time"] if left else []),
     ]
+
+
+def _a_stop_while_it_hangs(stage: Stage) -> list[str]:
+    """Ask a worker to stop whose mail server says nothing any more: it ends all the same."""
+    stage.relay.hold(Phase.DOT)
+    stage.database.sign_up(people(MAILS, 2 * MAILS))
+    time.sleep(2)
+    [worker] = stage.workers
+    asked = time.monotonic()
+    stage.terminate(worker)
+    took = time.monotonic() - asked
+    for mail in stage.relay.taken:
+        mail.is_betrayed |= mail.port == worker.port and not mail.is_answered
+    stage.relay.release()
+    stage.start(4)
+    stage.drain()
+    return [] if took < DRAIN_SECONDS + 5 else [f"a worker took {took:.0f} s to stop"]
