@@ -71,12 +71,12 @@ def is_known(connection: Connection, provider: str, event_id: str) -> bool:
 def soft_bounces(
     connection: Connection, hashes: Collection[str], since: datetime
 ) -> dict[str, int]:
-    """Return by address how many mails bounced softly since then and since the last delivery."""
-    delivered = t.alias("delivered")
-    forgiven = select(delivered.c.event_id).where(
-        delivered.c.address_hash == t.c.address_hash,
-        delivered.c.kind == Happened.DELIVERED.value,
-        delivered.c.at >= t.c.at,
+    """Return by address how many mails bounced softly since then and were not forgiven since."""
+    good = t.alias("good")
+    forgiven = select(good.c.event_id).where(
+        good.c.address_hash == t.c.address_hash,
+        good.c.kind.in_([Happened.DELIVERED.value, Happened.FORGIVEN.value]),
+        good.c.at >= t.c.at,
     )
     rows = connection.execute(
         select(t.c.address_hash, func.count(distinct(t.c.outbox_id)))

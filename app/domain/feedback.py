@@ -28,6 +28,8 @@ class Happened(StrEnum):
     REJECTED = "rejected"
     """The provider did not even try."""
     FAILED = "failed"
+    FORGIVEN = "forgiven"
+    """An admin lifted the suppression: what bounced softly before does not count any more."""
     UNKNOWN = "unknown"
     """An event that we do not know: kept, and without consequence."""
 

@@ -95,8 +95,10 @@ def decide(verdict: Verdict, tried: Try) -> Decision:
         case Outcome.RETRY_TRANSPORT:
             step = timedelta(seconds=_step(TRANSPORT_STEPS, tried.failures))
             pause = _asked(verdict) or step * (1 + tried.jitter / 5)
-            # The message waits as long as everybody, and so behind those that are due already.
-            return _unless_too_old(Decision("waiting", delay=pause, pause=pause), tried)
+            # The message waits as long as everybody, and so behind those that are due already;
+            # and as it was never judged, it is a human's to give up.
+            state = "waiting" if tried.age < tried.lifetime else "held"
+            return Decision(state, delay=pause, pause=pause)
         case Outcome.RETRY_RECIPIENT | Outcome.UNKNOWN:
             step = timedelta(minutes=_step(RECIPIENT_STEPS, tried.attempts))
             delay = _asked(verdict) or step * (1 + tried.jitter / 5)

@@ -21,6 +21,7 @@ from app.mail.replies import SERVICE_CLOSING, Phase, classify, failure
 _ENVELOPE = re.compile(r"[^\s\x00-\x20\x7f-\x9f<>]+@[^\s\x00-\x20\x7f-\x9f<>@]+")
 
 
+_NO_BREAKS = bytes(set(range(256)) - set(b"\r\n\0"))
 _OPENING = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
@@ -177,8 +178,7 @@ def _is_safe(message: Message) -> bool:
     the end of the mail to some servers, and the rest of it a mail of its own.
     """
     content = message.content
-    ends = content.count(b"\r\n")
-    clean = ends == content.count(b"\n") == content.count(b"\r") and b"\0" not in content
+    clean = len(content.translate(None, _NO_BREAKS)) == 2 * content.count(b"\r\n")
     return clean and all(_ENVELOPE.fullmatch(a) for a in (message.sender, message.recipient))
 
 

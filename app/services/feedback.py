@@ -62,6 +62,14 @@ def receive(connection: Connection, house: House, reports: Sequence[Report]) -> 
     return len(fresh)
 
 
+def forgive(connection: Connection, house: House, address_hash: str) -> None:
+    """Let what bounced softly until now not count any more for an address."""
+    now = house.clock()
+    row = {"provider": "admin", "event_id": str(house.new_id()), "kind": Happened.FORGIVEN.value}
+    told = {"at": now, "received_at": now, "outbox_id": None, "detail": ""}
+    feedback.add(connection, [{**row, **told, "address_hash": address_hash}])
+
+
 def _matched(connection: Connection, house: House, reports: Sequence[Report]) -> Iterable[_Event]:
     ids = {report.outbox_id for report in reports if report.outbox_id is not None}
     names = {bare for report in reports if (bare := _bare(report.provider_id))}

@@ -8,6 +8,7 @@ from app.db import suppressions
 from app.domain.address import Address
 from app.domain.errors import Conflict, NotFound
 from app.domain.subscription import BLOCKING, Reason
+from app.services import feedback
 from app.services.house import House
 
 
@@ -22,7 +23,7 @@ def block(
     return (row, is_new) if row else block(connection, house, address, reason)
 
 
-def lift(connection: Connection, hashed: str, reason: Reason | None) -> None:
+def lift(connection: Connection, house: House, hashed: str, reason: Reason | None) -> None:
     """Let mail go to an address again: remove one reason, or all that a human may lift.
 
     Raises NotFound, or Conflict if all that is left is that the person was erased.
@@ -36,3 +37,5 @@ def lift(connection: Connection, hashed: str, reason: Reason | None) -> None:
         raise Conflict("This person was erased. Only their own fresh confirmation lifts this.")
     for each in sorted(liftable):
         suppressions.lift(connection, [hashed], each)
+    if Reason.HARD_BOUNCE in liftable:
+        feedback.forgive(connection, house, hashed)

@@ -84,9 +84,9 @@ def test_what_is_too_old_is_given_up_without_blaming_the_address(
     assert (decision.delay is None) == (state == "failed")
 
 
-def test_giving_up_one_message_still_lets_everybody_wait() -> None:
+def test_a_message_that_an_outage_outlived_is_held_and_everybody_waits() -> None:
     decision = decide(Verdict(Outcome.RETRY_TRANSPORT), tried(age=4 * DAY))
-    assert decision == Decision("failed", pause=5 * SECOND)
+    assert decision == Decision("held", delay=5 * SECOND, pause=5 * SECOND)
 
 
 def test_a_fault_of_ours_never_loses_a_message() -> None:

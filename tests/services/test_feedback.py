@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from app.db import tables
 from app.domain.feedback import Happened
+from app.services import suppressions
 from tests.conftest import Clock
 from tests.services.letters import bounced_softly, mailed, receive, told
 from tests.services.people import ANN, Door, sign_up
@@ -246,6 +247,21 @@ async def test_a_delivery_by_a_clock_that_is_ahead_does_not_forgive_what_is_to_c
     await receive(door, told(DELIVERED, clock.now + timedelta(days=9), await mailed(door)))
     clock.advance(days=1)
     await receive(door, *await bounced_softly(door, 5, hours=1))
+    assert await door.reasons() == ["hard_bounce"]
+
+
+async def test_an_admin_who_lifts_a_suppression_forgives_what_led_to_it(
+    door: Door, clock: Clock
+) -> None:
+    await door.bring("confirmed")
+    await receive(door, *await bounced_softly(door, 5, days=2))
+    hashed = door.house.address_hash(ANN)
+    await door.engine.write(suppressions.lift, door.house, hashed, None)
+    clock.advance(seconds=1)
+    await receive(door, *await bounced_softly(door, 4))
+    assert await door.reasons() == []
+    clock.advance(seconds=1)
+    await receive(door, *await bounced_softly(door, 1))
     assert await door.reasons() == ["hard_bounce"]
 
 

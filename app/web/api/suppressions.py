@@ -143,7 +143,8 @@ async def lift(
     """Lift a suppression, by its id or the percent-encoded address."""
     cursors.refuse_repeated(request)
     key.require_newsletter(None)
-    await site.engine.write(suppressions.lift, _named(site.house, suppression), query.reason)
+    hashed = _named(site.house, suppression)
+    await site.engine.write(suppressions.lift, site.house, hashed, query.reason)
 
 
 def _named(house: House, suppression: str) -> str:
