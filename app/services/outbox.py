@@ -214,9 +214,10 @@ def resume(connection: Connection, house: House, transport: str | None) -> list[
     """Let mail leave at once through every transport that rests, or one; return their names."""
     resting = sorted(transports.read_all(connection))
     resumed = [name for name in resting if transport in {None, name}]
-    for name in resumed:
-        transports.resume(connection, name)
     if resumed:
+        # Mail first, then transports, as claims and settles lock them: nobody deadlocks.
         outbox.hasten(connection, house.shared_clock(connection))
+        for name in resumed:
+            transports.resume(connection, name)
         outbox.wake(connection)
     return resumed

@@ -9,7 +9,6 @@ import structlog
 from app.db.engine import Engine
 from app.db.leases import Lease
 from app.db.wakeups import Wakeups
-from app.domain.errors import Unavailable
 from app.domain.retry import Outcome, Verdict
 from app.mail.transport import Transport
 from app.services import outbox
@@ -199,7 +198,8 @@ class Delivery:
                 await self._flush()
                 await self._engine.write(outbox.give_back, self._untried)
                 self._untried.clear()
-            except Unavailable:
+            except Exception as error:
+                log.error("settle_failed", error=type(error).__qualname__)
                 if self._hands.is_empty:
                     return  # leases run out by themselves
                 # What was sent and cannot be written down would be sent again: try to the end.
