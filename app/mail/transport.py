@@ -1,12 +1,10 @@
 """How mail leaves: one method, and the URL that picks who does it."""
 
-import ipaddress
-import re
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 from app.domain.retry import Verdict
+from app.mail import urls
 from app.mail.connections import Server, Tls
 from app.mail.maildir import MaildirTransport
 from app.mail.message import Message
@@ -19,7 +17,6 @@ from app.mail.smtp import SmtpTransport
 SCHEMES = ("maildir:", "smtp://", "smtps://", "postmark://", "ses://", "mailgun://")
 
 _PORTS = {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 
 
 class Transport(Protocol):
@@ -45,10 +42,9 @@ def open_transport(url: str, connections: int) -> Transport:
     """
     if connections < 1:
         raise ValueError("A mail transport needs at least one connection.")
-    scheme, _, rest = url.partition(":")
-    match scheme.lower():
+    match url.partition(":")[0].lower():
         case "maildir":
-            return MaildirTransport(_path(rest), connections)
+            return MaildirTransport(urls.maildir_path(url), connections)
         case "smtp" | "smtps":
             return SmtpTransport(_server(_split(url)), connections)
         case "postmark":
@@ -60,27 +56,8 @@ def open_transport(url: str, connections: int) -> Transport:
     raise ValueError(f"The mail URL must begin with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}.")
 
 
-def _path(rest: str) -> Path:
-    if "?" in rest or "#" in rest:
-        raise ValueError("A maildir: URL takes no parameters.")
-    if rest.startswith("//") and not rest.startswith("///"):
-        raise ValueError("Write maildir:///absolute/path or maildir:relative/path.")
-    if not rest.strip("/"):
-        raise ValueError("The maildir: URL has no path.")
-    return Path(unquote(rest.removeprefix("//")))
-
-
 def _split(url: str) -> SplitResult:
-    """Split a URL; the standard library's own errors may repeat a part of the password."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port, parts.hostname
-    except ValueError:
-        message = (
-            "The host or port of the mail URL is not valid; percent-encode / ? # [ ] @ and : in "
-            "user name, password, key and token."
-        )
-        raise ValueError(message) from None
+    parts = urls.split(url, "mail")
     if parts.path.strip("/") or parts.fragment:
         message = (
             "After its host the mail URL can have ?name=value and nothing else; percent-encode "
@@ -91,13 +68,11 @@ def _split(url: str) -> SplitResult:
 
 
 def _server(parts: SplitResult) -> Server:
-    host = parts.hostname or ""
-    if not _HOST.fullmatch(host) or parts.port == 0:
-        raise ValueError("The mail URL needs a host name or IP address, and a port above 0 if any.")
+    host = urls.host(parts, "mail")
     tls = _tls(parts, host)
     if (parts.username is None) != (parts.password is None):
         raise ValueError("The mail URL needs both a user name and a password, or neither.")
-    if parts.username is not None and tls is Tls.NONE and not _is_loopback(host):
+    if parts.username is not None and tls is Tls.NONE and not urls.is_loopback(host):
         raise ValueError("The mail URL would send a password unencrypted; remove starttls=no.")
     username, password = (v and unquote(v) for v in (parts.username, parts.password))
     return Server(host, parts.port or _PORTS[tls], tls, username, password)
@@ -109,7 +84,7 @@ def _tls(parts: SplitResult, host: str) -> Tls:
         if choice is not None:
             raise ValueError("smtps:// is encrypted from the start and takes no starttls=.")
         return Tls.IMPLICIT
-    return Tls.STARTTLS if choice or (choice is None and not _is_loopback(host)) else Tls.NONE
+    return Tls.STARTTLS if choice or (choice is None and not urls.is_loopback(host)) else Tls.NONE
 
 
 def _starttls(query: str) -> bool | None:
@@ -122,10 +97,3 @@ def _starttls(query: str) -> bool | None:
             return value == "yes"
         case _:
             raise ValueError("The mail URL knows one parameter: starttls=yes or starttls=no.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
