@@ -10,6 +10,7 @@ from app.db.engine import Engine
 from app.db.leases import Lease
 from app.db.wakeups import Wakeups
 from app.domain.retry import Outcome, Verdict
+from app.mail.message import Message
 from app.mail.transport import Transport
 from app.services import outbox
 from app.services.house import House
@@ -19,6 +20,7 @@ from app.worker.hands import Hands, Held
 CLAIM = 500
 FIRST_CLAIM = 100
 SECONDS_IN_HAND = 5
+COMPOSED = 50
 SETTLE_EVERY = 0.1
 LEASE_SECONDS = 60.0
 SPARE_SECONDS = 10.0
@@ -46,6 +48,7 @@ class Delivery:
         self._claim_size = max(FIRST_CLAIM, transport.connections)
         self._rests = True
         self._untried: list[Lease] = []
+        self._composed: dict[tuple[int, int], Message | Verdict] = {}
 
     async def run(self, wakeups: Wakeups, stop: asyncio.Event, *, until_idle: bool = False) -> None:
         """Deliver until stopped, then finish what is on the wire and give back the rest.
@@ -123,14 +126,33 @@ class Delivery:
             self._hands.answer(held.lease.id, verdict)
 
     async def _attempt(self, held: Held) -> Verdict:
-        try:
-            message = outbox.message(self._house, held.lease, held.letterhead)
-        except Exception as error:  # noqa: BLE001 - what cannot be composed is held, and no more
-            return Verdict(Outcome.BAD_MESSAGE, type(error).__qualname__)
+        message = self._message(held)
+        if isinstance(message, Verdict):
+            return message
         try:
             return await self._transport.send(message)
         except Exception as error:  # noqa: BLE001 - a defect of a transport must not lose the row
             return Verdict(Outcome.UNKNOWN, type(error).__qualname__)
+
+    def _message(self, held: Held) -> Message | Verdict:
+        """Return the mail, or why there is none.
+
+        Those that follow are composed with it: one by one, between waits for the network, they
+        find the processor's caches cold, and a mail costs a tenth more in all.
+        """
+        key = (held.lease.id, held.lease.lease_generation)
+        if key not in self._composed:
+            group = (held, *self._hands.ahead(COMPOSED - 1))
+            self._composed = {
+                (each.lease.id, each.lease.lease_generation): self._compose(each) for each in group
+            }
+        return self._composed.pop(key)
+
+    def _compose(self, held: Held) -> Message | Verdict:
+        try:
+            return outbox.message(self._house, held.lease, held.letterhead)
+        except Exception as error:  # noqa: BLE001 - what cannot be composed is held, and no more
+            return Verdict(Outcome.BAD_MESSAGE, type(error).__qualname__)
 
     async def _settle(self) -> None:
         """Write answers 100 ms after the first, or as soon as there are many."""

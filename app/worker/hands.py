@@ -1,6 +1,7 @@
 """What one worker has in hand: messages that wait, that are on the wire, and answers to write."""
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -109,6 +110,10 @@ class Hands:
         if len(self._waiting) <= self._enough:
             self.low.set()
         return held
+
+    def ahead(self, count: int) -> list[Held]:
+        """Return those that are sent next, if nothing comes between."""
+        return list(itertools.islice(self._waiting, count))
 
     def _wake(self, count: int) -> None:
         for _ in range(min(count, len(self._senders))):
