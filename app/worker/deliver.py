@@ -164,7 +164,6 @@ class Delivery:
             except Exception as error:  # noqa: BLE001 - the top of the loop: log, and try again
                 log.error("settle_failed", error=type(error).__qualname__)
                 await asyncio.sleep(AGAIN_SECONDS)
-                self._hands.unwritten()
 
     async def _flush(self) -> None:
         """Write every answer that is known; what cannot be written stays in memory."""

@@ -136,18 +136,16 @@ class Hands:
 
     def answers(self) -> list[Tried]:
         """Return every answer that is not written yet."""
-        self.answered.clear()
-        self.many_answered.clear()
         return list(self._unsettled)
 
     def written(self, count: int) -> None:
         """Forget the first answers: they are in the database."""
         del self._unsettled[:count]
+        if not self._unsettled:
+            self.answered.clear()
+        if len(self._unsettled) < MANY:
+            self.many_answered.clear()
         self._wake(count)
-
-    def unwritten(self) -> None:
-        """Remember that there are answers still, after they could not be written."""
-        self.answered.set()
 
     def put_down(self) -> list[Lease]:
         """Let go of all that waits, and return it."""
