@@ -14,7 +14,7 @@ import pytest
 from tests.chaos.crowds import crowding
 from tests.chaos.disks import Ceiling, Disk, mounted
 from tests.chaos.invariants import broken
-from tests.chaos.servers import migrate
+from tests.chaos.servers import migrate, own_server
 from tests.chaos.stages import Stage, staged
 from tests.chaos.test_killed_servers import must_have_kept
 from tests.journeys.processes import is_ready, wait_until
@@ -49,15 +49,16 @@ def test_sqlite_may_not_write_more_under_load(tmp_path: Path, migrated_sqlite: P
         _fill_under_load(stage, Ceiling(file, lambda: [process.pid for process in running]))
 
 
-def test_postgresql_meets_a_full_disk_under_load(tmp_path: Path, postgres: str) -> None:
-    data = Path(asyncio.run(_ask(postgres, "SHOW data_directory")))
-    name = f"small_{uuid4().hex}"
-    with (
-        _small(data.with_name(name)) as disk,
-        _tablespace(postgres, name, data, disk) as url,
-        staged(tmp_path, url) as stage,
-    ):
-        _fill_under_load(stage, disk)
+def test_postgresql_meets_a_full_disk_under_load(tmp_path: Path) -> None:
+    with own_server(tmp_path / "postgres") as own:  # others could make no database meanwhile
+        postgres, data = own.server.get_uri("{}"), Path(own.server.pgdata)
+        name = f"small_{uuid4().hex}"
+        with (
+            _small(data.with_name(name)) as disk,
+            _tablespace(postgres, name, data, disk) as url,
+            staged(tmp_path, url) as stage,
+        ):
+            _fill_under_load(stage, disk)
 
 
 @contextmanager
