@@ -41,7 +41,8 @@ class _Bell:
     async def wait(self, seconds: float) -> None:
         """See Wakeups."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
         self._rung.clear()
 
 

@@ -209,7 +209,8 @@ class Delivery:
         self._untried += self._hands.put_down()
         deadline = time.monotonic() + DRAIN_SECONDS
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hands.wire_is_empty(), DRAIN_SECONDS)
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._hands.wire_is_empty()
         for task in (*senders, *chores):
             task.cancel()
         await asyncio.gather(*senders, *chores, return_exceptions=True)
@@ -230,8 +231,10 @@ class Delivery:
 
 
 async def _at_most(seconds: float, event: asyncio.Event) -> None:
+    # Not wait_for: until Python 3.12 it swallows a cancellation that comes with the event.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _require_running(tasks: list[asyncio.Task[None]]) -> None:

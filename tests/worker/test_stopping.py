@@ -5,7 +5,7 @@ import pytest
 
 from app.db.wakeups import open_wakeups
 from app.domain.retry import Outcome, Verdict
-from app.worker import deliver
+from app.worker import deliver, hands
 from app.worker.loop import Worker, worker_name
 from tests.worker.stage import Frail, Scripted, Stage, eventually, people
 
@@ -65,6 +65,21 @@ async def test_a_stopped_worker_waits_for_the_database_to_write_what_was_sent(
         transport.gate.set()
         await eventually(lambda: frail.refused >= 3 and not transport.on_wire)
         frail.away = False
+    assert set((await stage.states()).values()) == {"sent"}
+
+
+async def test_the_stop_may_come_with_the_answer_that_makes_them_many(
+    stage: Stage, transport: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "SETTLE_EVERY", 600.0)
+    transport.connections, transport.slow = hands.MANY, "reader0@"
+    transport.gate.clear()
+    await stage.ask(*people(hands.MANY))
+    async with stage.working(transport) as stop:
+        await eventually(lambda: transport.on_wire == ["reader0@example.org"])
+        stop.set()
+        await asyncio.sleep(0.05)  # until the stop is noticed; nothing shows it from outside
+        transport.gate.set()
     assert set((await stage.states()).values()) == {"sent"}
 
 
