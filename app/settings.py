@@ -16,7 +16,6 @@ from app.domain.rate import Rate
 SECRET_LENGTH = 32
 
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{3,30}:[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
-_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+")
 
 
 class SettingsError(ValueError):
@@ -77,9 +76,7 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         pairs = [part.partition("=") for part in _parts(value)]
-        if not all(_DOMAIN.fullmatch(domain.strip().lower()) for domain, _, _ in pairs):
-            raise ValueError("write it as gmail.com=20/s,example.org=500/h")
-        return {domain.strip().lower(): rate.parse(limit) for domain, _, limit in pairs}
+        return {_domain(domain.strip()): rate.parse(limit) for domain, _, limit in pairs}
 
     @field_validator("bounce_address", "dkim_domain", "dkim_selector", "dkim_key", mode="before")
     @classmethod
@@ -161,6 +158,14 @@ class Settings(BaseSettings):
 
 def _parts(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _domain(value: str) -> str:
+    """Return a domain as it stands in addresses that are kept."""
+    try:
+        return address.parse(f"reader@{value}").email.rpartition("@")[2].lower()
+    except ValueError as error:
+        raise ValueError("write it as gmail.com=20/s,example.org=500/h") from error
 
 
 def _secret_faults(name: str, secrets: tuple[SecretStr, ...]) -> list[str]:

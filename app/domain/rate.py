@@ -23,8 +23,8 @@ class Rate:
 
     @property
     def burst(self) -> float:
-        """Mails at once after a rest: one second's worth, and never less than one mail."""
-        return max(1.0, self.per_second)
+        """Mails at once after a rest: a quarter of a second's worth, and never less than one."""
+        return max(1.0, self.per_second / 4)
 
     def __str__(self) -> str:
         """Write it as it is written in the settings."""
@@ -67,8 +67,8 @@ class Bucket:
         return replace(self, tokens=self.tokens - count)
 
     def wait(self, rate: Rate) -> float:
-        """Return the seconds until there is a token."""
-        return max(0.0, (1 - self.tokens) / rate.per_second)
+        """Return the seconds until it is worth asking again: half of a burst, at least a mail."""
+        return max(0.0, (max(1.0, rate.burst / 2) - self.tokens) / rate.per_second)
 
     def book(self, rate: Rate, now: datetime) -> "Bucket":
         """Return the bucket after one more mail was put off to its `booked_until`."""

@@ -45,6 +45,11 @@ class House:
     shared_clock: Callable[[Connection], datetime] = database_time
     catalog: CatalogCache = field(default_factory=CatalogCache)
 
+    @property
+    def is_paced(self) -> bool:
+        """Tell whether anything limits how fast mail may leave."""
+        return bool(self.mail_rates or self.domain_rates)
+
     def new_id(self) -> UUID:
         """Return a new UUIDv7."""
         return uuid7(self.clock(), os.urandom(10))

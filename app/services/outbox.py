@@ -1,7 +1,8 @@
 """Mail that is due: taken in hand, written out, settled by what the transport said."""
 
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -23,12 +24,16 @@ from app.services.commands import Bounce
 from app.services.house import House
 from app.services.paces import Pace
 
+_ROUNDS = 5
+_MOST = 500
+"""So many rounds of a claim, and of so many mails, are made to get past what is put off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hand:
     """What a claim brought: leases, and what mail shows of each newsletter.
 
-    `wait` is the seconds until the pace allows more, if that is why there is nothing.
+    `wait` is the seconds until it is worth asking again, if the pace is why there is nothing.
     """
 
     leases: list[Lease] = field(default_factory=list)
@@ -68,9 +73,12 @@ def claim(
         limit = min(limit, pace.limit)
         if not limit:
             return Hand(wait=pace.wait)
-    claimed = leases.claim(connection, worker, limit, now, house.confirm_ttl, alone=alone)
-    if claimed and pace is not None:
-        claimed = _within(connection, pace, claimed)
+    take = functools.partial(
+        leases.claim, connection, worker, now=now, confirm_ttl=house.confirm_ttl, alone=alone
+    )
+    claimed = take(limit) if pace is None else _within(connection, pace, take, limit)
+    if claimed is None:
+        return Hand(wait=0)
     if claimed and pause is not None:
         if not transports.take_probe(connection, transport, now, now + leases.LEASE):
             leases.give_back(connection, claimed)
@@ -79,11 +87,27 @@ def claim(
     return Hand(claimed, _letterheads(connection, house)) if claimed else Hand()
 
 
-def _within(connection: Connection, pace: Pace, claimed: list[Lease]) -> list[Lease]:
-    """Put off what is too much for its domain; return the rest."""
-    put_off = paces.take(connection, pace, claimed)
-    leases.give_back(connection, [lease for lease in claimed if lease.id in put_off], put_off)
-    return [lease for lease in claimed if lease.id not in put_off]
+def _within(
+    connection: Connection, pace: Pace, take: Callable[[int], list[Lease]], room: int
+) -> list[Lease] | None:
+    """Claim what the pace allows; None if all that was found had to be put off for its domain.
+
+    What is put off makes room for what is behind it: a slow domain uses up nobody else's rate.
+    """
+    going: list[Lease] = []
+    asked, late = room, False
+    for _ in range(_ROUNDS):
+        found = take(asked)
+        more, put_off = paces.take(pace, found, room - len(going))
+        leaving = {lease.id for lease in more}
+        leases.give_back(connection, [le for le in found if le.id not in leaving], put_off)
+        going += more
+        late = bool(put_off)
+        if not late or len(going) == room:
+            break
+        asked = room - len(going) if more else min(_MOST, 4 * asked)
+    paces.save(connection, pace)
+    return None if late and not going else going
 
 
 def _letterheads(connection: Connection, house: House) -> dict[str, Letterhead]:

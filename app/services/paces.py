@@ -38,7 +38,7 @@ class Pace:
 
 def load(connection: Connection, house: House, transport: str, now: datetime) -> Pace | None:
     """Return what may leave now, locked until the end; None if nothing limits the pace."""
-    if not (house.mail_rates or house.domain_rates):
+    if not house.is_paced:
         return None
     # The limit is a part of the name: one that is changed in the settings begins anew.
     whole = {f"{transport} {limit}": limit for limit in house.mail_rates}
@@ -49,22 +49,28 @@ def load(connection: Connection, house: House, transport: str, now: datetime) ->
     return Pace(now, whole, domains, buckets)
 
 
-def take(connection: Connection, pace: Pace, claimed: Sequence[Lease]) -> dict[int, datetime]:
-    """Count the claimed mails; return those that are too many for their domain, and until when.
+def take(
+    pace: Pace, claimed: Sequence[Lease], room: int
+) -> tuple[list[Lease], dict[int, datetime]]:
+    """Return which of the claimed mails may leave, at most `room`, and which are put off till when.
 
-    The first of a domain go; each of the others is given a time of its own, one behind another.
+    Put off are those too many for their domain. The first of a domain go; each of the others is
+    given a time of its own, one behind another.
     """
+    going: list[Lease] = []
     put_off: dict[int, datetime] = {}
     for lease in claimed:
         name, limit = pace.domains.get(lease.email.rpartition("@")[2].lower(), (None, None))
-        if name is None or limit is None:
-            continue
-        if pace.buckets[name].whole:
-            pace.buckets[name] = pace.buckets[name].take(1)
-        else:
+        if name is not None and limit is not None and not pace.buckets[name].whole:
             pace.buckets[name] = pace.buckets[name].book(limit, pace.now)
             put_off[lease.id] = pace.buckets[name].booked_until
-    for name in pace.whole:
-        pace.buckets[name] = pace.buckets[name].take(len(claimed) - len(put_off))
+        elif len(going) < room:
+            for bucket in (*pace.whole, *([name] if name else [])):
+                pace.buckets[bucket] = pace.buckets[bucket].take(1)
+            going.append(lease)
+    return going, put_off
+
+
+def save(connection: Connection, pace: Pace) -> None:
+    """Write what is left of each limit."""
     rates.save(connection, pace.buckets)
-    return put_off

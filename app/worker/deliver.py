@@ -67,7 +67,7 @@ class Delivery:
     async def _claim(self, wakeups: Wakeups, *, until_idle: bool) -> bool:
         """Fill the hands once, or wait until there is reason to; False if idle and told to end."""
         try:
-            if self._has_suspect() or self._hands.has_more_than(self._claim_size):
+            if self._has_suspect() or self._hands.has_more_than(self._enough):
                 await _at_most(SETTLE_EVERY, self._hands.low)
                 return True
             await self._flush()
@@ -82,6 +82,14 @@ class Delivery:
             log.error("claim_failed", error=type(error).__qualname__)
             await asyncio.sleep(AGAIN_SECONDS)
         return True
+
+    @property
+    def _enough(self) -> int:
+        """How many mails in hand are enough not to claim more.
+
+        A pace counts what is claimed, so what waits here would leave all at once after a stall.
+        """
+        return 0 if self._house.is_paced else self._claim_size
 
     def _has_suspect(self) -> bool:
         has_one = any(held.lease.suspect for held in self._hands)

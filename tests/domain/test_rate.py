@@ -33,8 +33,8 @@ def test_what_is_no_rate_is_refused(value: str) -> None:
         rate.parse(value)
 
 
-def test_one_second_of_a_fast_rate_and_one_mail_of_a_slow_one_may_leave_at_once() -> None:
-    assert rate.full(Rate(14, 1), NOW).whole == 14
+def test_a_quarter_second_of_a_fast_rate_and_one_mail_of_a_slow_one_may_leave_at_once() -> None:
+    assert rate.full(Rate(14, 1), NOW).whole == 3
     assert rate.full(Rate(1, 86_400), NOW).whole == 1
 
 
@@ -48,12 +48,19 @@ def test_tokens_come_back_evenly_and_never_more_than_the_burst() -> None:
     assert bucket.refill(limit, NOW + timedelta(days=9)).whole == 1
 
 
+def test_it_is_worth_asking_again_when_half_a_burst_is_there() -> None:
+    limit = Rate(400, 1)
+    bucket = rate.full(limit, NOW).take(100)
+    assert bucket.wait(limit) == 50 / 400
+    assert bucket.refill(limit, NOW + timedelta(seconds=0.125)).whole == 50
+
+
 def test_a_clock_that_goes_back_gives_nothing_twice() -> None:
     limit = Rate(10, 1)
-    bucket = rate.full(limit, NOW).take(10)
+    bucket = rate.full(limit, NOW).take(2)
     back = bucket.refill(limit, NOW - timedelta(hours=1))
     assert back == bucket
-    assert back.refill(limit, NOW + timedelta(seconds=0.5)).whole == 5
+    assert back.refill(limit, NOW + timedelta(seconds=0.2)).whole == 2
 
 
 def test_mails_that_are_put_off_come_one_behind_another() -> None:

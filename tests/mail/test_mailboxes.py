@@ -1,4 +1,6 @@
+import errno
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
@@ -48,6 +50,42 @@ def test_a_mail_that_was_marked_moves_to_cur_as_seen(folder: Path) -> None:
     assert sorted(keys(mailbox)) == ["1.host", "2.host"]
     assert names(folder / "cur") == ["0.host:2,S", "3.host:2,S"]
     assert (folder / "cur" / "0.host:2,S").read_bytes() == MAILS[0]
+
+
+def test_no_mail_that_is_marked_takes_the_place_of_another(folder: Path) -> None:
+    mailbox, alike = MaildirMailbox(folder), ["0.host:2,", "0.host:2,T", "0.host"]
+    for key in alike:
+        (folder / "new" / key).write_bytes(key.encode())
+    mailbox.mark(alike)
+    assert sorted(file.read_bytes() for file in (folder / "cur").iterdir()) == sorted(
+        key.encode() for key in alike
+    )
+
+
+def test_a_mail_whose_name_leaves_no_room_for_a_flag_gets_another(folder: Path) -> None:
+    mailbox = MaildirMailbox(folder)
+    (folder / "new" / ("n" * 255)).write_bytes(b"long")
+    mailbox.mark(["n" * 255])
+    [file] = (folder / "cur").iterdir()
+    assert (file.read_bytes(), file.name[-4:]) == (b"long", ":2,S")
+
+
+def test_a_mail_that_cannot_be_read_stops_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Path.open
+
+    def refuse(path: Path, mode: str) -> IO[bytes]:
+        # Not by its permissions: whoever is root may read everything.
+        if path.name == "1.host":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return cast("IO[bytes]", opened(path, mode))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert sorted(contents(MaildirMailbox(folder))) == [MAILS[0], MAILS[2]]
+    told = capsys.readouterr().out
+    assert "mail_unreadable" in told
+    assert "1.host" not in told
 
 
 def test_a_maildir_that_nobody_has_opened_yet_gets_its_cur(folder: Path) -> None:

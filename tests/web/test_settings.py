@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.domain import address
 from app.domain.rate import Rate
 from app.settings import Settings, SettingsError
 
@@ -110,6 +111,15 @@ def test_rates_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     found = Settings.without_file()
     assert found.mail_rate == (Rate(14, 1), Rate(50_000, 86_400))
     assert found.mail_domain_rates == {"gmail.com": Rate(20, 1), "example.org": Rate(500, 3_600)}
+
+
+@pytest.mark.parametrize("written", ["Müller.de", "xn--mller-kva.de", "MÜLLER.DE"])
+def test_a_domain_with_a_rate_is_written_like_that_of_an_address(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("NEWSLETTER_MAIL_DOMAIN_RATES", f"{written}=1/m")
+    [domain] = Settings.without_file().mail_domain_rates
+    assert address.parse(f"idn@{written}").email == f"idn@{domain}"
 
 
 @pytest.mark.parametrize(

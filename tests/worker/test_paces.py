@@ -5,6 +5,8 @@ import pytest
 
 from app.db import tables
 from app.domain import rate
+from app.domain.rate import Rate
+from app.services import outbox
 from app.worker import deliver
 from tests.conftest import Clock
 from tests.worker.stage import Scripted, Stage, eventually, people
@@ -26,13 +28,13 @@ async def due(stage: Stage) -> list[float]:
 
 
 async def test_no_claim_takes_more_than_the_rate_allows(stage: Stage, clock: Clock) -> None:
-    slow = paced(stage, "5/s")
+    slow = paced(stage, "20/s")
     await slow.ask(*people(12))
     assert len(await slow.claim()) == 5
     assert await slow.claim("other") == []
-    clock.advance(seconds=0.4)
+    clock.advance(seconds=0.1)
     assert len(await slow.claim("other")) == 2
-    clock.advance(seconds=60)
+    clock.advance(seconds=3600)
     assert len(await slow.claim()) == 5, "an hour of rest is not made up for at once"
 
 
@@ -47,7 +49,7 @@ async def test_of_several_rates_each_holds(stage: Stage, clock: Clock) -> None:
 
 
 async def test_workers_at_the_same_time_share_one_rate(stage: Stage) -> None:
-    slow = paced(stage, "7/s")
+    slow = paced(stage, "28/s")
     await slow.ask(*people(40))
     hands = await asyncio.gather(*(slow.claim(name, limit=5) for name in "abcdefgh"))
     assert sum(map(len, hands)) == 7
@@ -55,17 +57,64 @@ async def test_workers_at_the_same_time_share_one_rate(stage: Stage) -> None:
 
 
 async def test_a_rate_for_one_domain_holds_up_nobody_else(stage: Stage, clock: Clock) -> None:
-    slow = paced(stage, example_com="2/s")
+    slow = paced(stage, example_com="8/s")
     gmail = [f"reader{n}@EXAMPLE.com" for n in range(6)]
     await slow.ask(*gmail, *people(6))
     claimed = await slow.claim()
     domains = [lease.email.partition("@")[2].lower() for lease in claimed]
     assert (domains.count("example.com"), domains.count("example.org")) == (2, 6)
-    assert await due(slow) == [0.5, 1.0, 1.5, 2.0]
-    clock.advance(seconds=0.5)
+    assert await due(slow) == [0.125, 0.25, 0.375, 0.5]
+    clock.advance(seconds=0.125)
     assert len(await slow.claim()) == 1
-    clock.advance(seconds=1.5)
-    assert len(await slow.claim()) == 2, "the burst is a second's worth"
+    clock.advance(seconds=0.375)
+    assert len(await slow.claim()) == 2, "the burst is a quarter of a second's worth"
+
+
+async def test_mail_put_off_for_its_domain_uses_up_nobody_elses_rate(stage: Stage) -> None:
+    slow = paced(stage, "8/s", example_com="1/m")
+    await slow.ask(*(f"reader{n}@example.com" for n in range(60)), *people(2))
+    claimed = await slow.claim()
+    domains = [lease.email.partition("@")[2] for lease in claimed]
+    assert domains == ["example.com", "example.org"], "two are a quarter of a second's worth"
+    untouched = [mail for mail in await slow.mails() if mail["email"] == "reader1@example.org"]
+    assert [(mail["state"], mail["due_at"]) for mail in untouched] == [
+        ("waiting", slow.house.clock())
+    ]
+
+
+async def test_a_claim_that_only_put_mail_off_is_followed_by_another_at_once(
+    stage: Stage, transport: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_MOST", 4)
+    monkeypatch.setattr(deliver, "IDLE_SECONDS", 600.0)
+    slow = paced(stage, "8/s", example_com="1/m")
+    await slow.ask(*(f"reader{n}@example.com" for n in range(60)), *people(1))
+    async with slow.working(transport):
+        await eventually(lambda: "reader0@example.org" in transport.recipients)
+
+
+async def test_a_rate_for_an_internationalised_domain_holds(stage: Stage) -> None:
+    slow = replace(stage, house=replace(stage.house, domain_rates={"müller.de": Rate(1, 60)}))
+    await slow.ask(*(f"reader{n}@MÜLLER.de" for n in range(3)))
+    assert len(await slow.claim()) == 1
+
+
+async def test_a_server_that_stalls_does_not_get_what_the_rate_would_have_allowed_meanwhile(
+    stage: Stage, transport: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "IDLE_SECONDS", 0.01)
+    slow = paced(stage, "40/s")
+    await slow.ask(*people(60))
+    transport.gate.clear()
+    async with slow.working(transport):
+        await eventually(lambda: len(transport.on_wire) == transport.connections)
+        for _ in range(8):
+            clock.advance(seconds=1)
+            await asyncio.sleep(0.03)
+        states = list((await slow.states()).values())
+        assert states.count("leased") == 10, "one burst, however long it takes"
+        transport.gate.set()
+        await eventually(lambda: len(transport.tried) == 20)
 
 
 async def test_what_is_put_off_is_not_tried_and_loses_nothing(stage: Stage) -> None:
@@ -79,7 +128,7 @@ async def test_what_is_put_off_is_not_tried_and_loses_nothing(stage: Stage) -> N
 
 
 async def test_mail_that_is_skipped_uses_up_no_rate(stage: Stage) -> None:
-    slow = paced(stage, "3/s", example_org="3/s")
+    slow = paced(stage, "12/s", example_org="12/s")
     await slow.ask(*people(6))
     for email in people(3):
         await slow.leave(email)
@@ -90,14 +139,14 @@ async def test_a_changed_rate_begins_anew(stage: Stage) -> None:
     await stage.ask(*people(9))
     assert len(await paced(stage, "1/d").claim()) == 1
     assert await paced(stage, "1/d").claim() == []
-    assert len(await paced(stage, "4/s").claim()) == 4
+    assert len(await paced(stage, "16/s").claim()) == 4
 
 
 async def test_a_worker_comes_back_when_the_next_mail_may_leave(
     stage: Stage, transport: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "IDLE_SECONDS", 600.0)
-    slow = paced(stage, "20/s")
+    slow = paced(stage, "80/s")
     await slow.ask(*people(25))
     async with slow.working(transport):
         await eventually(lambda: len(transport.tried) == 20)

@@ -78,7 +78,7 @@ def _change(event: Reading) -> Report:
         if happened is Happened.UNSUBSCRIBED and event.raw("Origin") != "Recipient":
             happened = Happened.REJECTED
     changed = event.moment("ChangedAt").isoformat()
-    named = event.text("MessageID") or hashlib.sha256(event.raw("Recipient").encode()).hexdigest()
+    named = event.text("MessageID") or hashlib.sha256(event.text("Recipient").encode()).hexdigest()
     return _report(
         event, f"SubscriptionChange/{named}/{changed}", happened, "ChangedAt", "Recipient"
     )

@@ -161,6 +161,10 @@ def test_what_a_server_said_is_not_kept() -> None:
         (payloads.postmark_bounce(Email="a\x00b"), "/Email"),
         (payloads.postmark("Delivery", MessageID=None), "/MessageID"),
         (payloads.postmark("SubscriptionChange", ChangedAt=None), "/ChangedAt"),
+        (
+            payloads.postmark("SubscriptionChange", MessageID=None, Recipient="\ud800@a.example"),
+            "/Recipient",
+        ),
     ],
 )
 def test_what_is_not_as_described_is_named(body: bytes, pointer: str) -> None:
