@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from hmac import compare_digest, digest
 from uuid import UUID
 
-from itsdangerous import BadData, Signer, TimestampSigner
+from itsdangerous import BadData, TimestampSigner
 from itsdangerous.encoding import base64_encode, int_to_bytes, want_bytes
 from itsdangerous.signer import SigningAlgorithm
 
@@ -79,8 +79,20 @@ class _Signer(TimestampSigner):
         return self._derived[self.secret_keys[-1] if secret_key is None else want_bytes(secret_key)]
 
     def sign_at(self, value: bytes, moment: int) -> bytes:
-        stamp = base64_encode(int_to_bytes(moment))
-        return Signer.sign(self, value + b"." + stamp)
+        """Return the bytes that `sign` returns at this moment, in a tenth of its calls."""
+        signed = b"%b.%b" % (value, _stamp(moment))
+        signature = digest(self._derived[self.secret_keys[-1]], signed, "sha256")
+        return b"%b.%b" % (signed, _base64(signature))
+
+
+@lru_cache(maxsize=256)
+def _stamp(moment: int) -> bytes:
+    """Return a second as itsdangerous writes it; a bulk of mail shares it."""
+    return base64_encode(int_to_bytes(moment))
+
+
+def _base64(value: bytes) -> bytes:
+    return urlsafe_b64encode(value).rstrip(b"=")
 
 
 @cache
@@ -96,8 +108,8 @@ class Tokens:
 
     def sign(self, purpose: Purpose, payload: bytes, at: datetime) -> str:
         """Return a token that carries the payload and the time, in whole seconds."""
-        value = urlsafe_b64encode(payload).rstrip(b"=")
-        return _signer(self.keys, purpose).sign_at(value, int(at.timestamp())).decode()
+        moment = int(at.timestamp())
+        return _signer(self.keys, purpose).sign_at(_base64(payload), moment).decode()
 
     def read(
         self, purpose: Purpose, token: str, now: datetime, lifetime: timedelta | None = None
@@ -148,7 +160,7 @@ def _seal(signer: _Signer, key: bytes, value: str) -> str:
 
 def pack(subscription: UUID, *numbers: int) -> bytes:
     """Return an identifier and small numbers as the payload of a token."""
-    return subscription.bytes + b"".join(number.to_bytes(4, "big") for number in numbers)
+    return subscription.bytes + b"".join([number.to_bytes(4, "big") for number in numbers])
 
 
 def unpack(payload: bytes, numbers: int) -> tuple[UUID, tuple[int, ...]]:

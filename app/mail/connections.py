@@ -141,8 +141,7 @@ class Connections:
             await client.login(self._server.username, self._server.password or "")
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next message, unless it is worn out."""
-        connection.uses += 1
+        """Keep a connection for the next message, unless it is worn out or of no more use."""
         if self._closed or connection.uses >= MESSAGES or not connection.talk.is_quiet:
             connection.leave()
             return

@@ -10,6 +10,8 @@ from typing import cast
 LINE_LENGTH = 998
 """RFC 5322 2.1.1: octets in a line, less CRLF."""
 
+_NO_BREAKS = bytes(set(range(256)) - set(b"\r\n\0"))
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -17,7 +19,8 @@ class Message:
 
     `id` is the outbox row, `created_at` its time in UTC. `sender` and `recipient` are the
     envelope: the domain is an A-label, the local part may be non-ASCII (RFC 6531). `content` is
-    RFC 5322 with CRLF line ends.
+    RFC 5322 with CRLF line ends; `is_clean` if it was shown that it has no other line ends and no
+    NUL, so that nobody needs to look again.
     """
 
     id: int
@@ -25,6 +28,16 @@ class Message:
     sender: str
     recipient: str
     content: bytes
+    is_clean: bool = False
+
+
+def has_clean_lines(content: bytes) -> bool:
+    """Tell whether all lines end with CRLF and there is no NUL (RFC 5321 2.3.8).
+
+    A bare CR or LF before a dot is the end of the mail to some servers, and the rest of it a mail
+    of its own.
+    """
+    return len(content.translate(None, _NO_BREAKS)) == 2 * content.count(b"\r\n")
 
 
 class MailPolicy(EmailPolicy):

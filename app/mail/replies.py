@@ -1,5 +1,6 @@
 """What an SMTP server's answer means: one table from phase and code to an outcome."""
 
+import functools
 import re
 import ssl
 from enum import StrEnum
@@ -61,6 +62,7 @@ def classify(phase: Phase, code: int, text: str) -> Verdict:
     return Verdict(_outcome(phase, told), told)
 
 
+@functools.lru_cache(maxsize=256)
 def _outcome(phase: Phase, told: str) -> Outcome:
     line = f"{phase} {told}"
     found = (outcome for pattern, outcome in _TABLE if pattern.match(line))

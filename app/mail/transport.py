@@ -1,6 +1,6 @@
 """How mail leaves: one method, and the URL that picks who does it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import SplitResult, parse_qsl, unquote
 
 from app.domain.retry import Verdict
@@ -12,6 +12,7 @@ from app.mail.providers import mailgun, postmark, ses
 from app.mail.providers.mailgun import MailgunTransport
 from app.mail.providers.postmark import PostmarkTransport
 from app.mail.providers.ses import SesTransport
+from app.mail.runs import Mails
 from app.mail.smtp import SmtpTransport
 
 SCHEMES = ("maildir:", "smtp://", "smtps://", "postmark://", "ses://", "mailgun://")
@@ -31,6 +32,15 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Give back what is held open."""
+        ...
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """A transport that can do better than to send each message for itself."""
+
+    async def carry(self, mails: Mails) -> None:
+        """Send messages until there are no more; trouble with delivery is never raised."""
         ...
 
 

@@ -142,7 +142,9 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         return_path=return_paths.make(house, lease.id),
     )
     filled = compose(lease.kind, letterhead).fill(letter)
-    return replace(filled, content=house.dkim.sign(filled.content)) if house.dkim else filled
+    if house.dkim is None:
+        return filled
+    return replace(filled, content=house.dkim.sign(filled.content), is_clean=False)
 
 
 def is_plain(tried: Sequence[Tried]) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -11,7 +12,7 @@ from app.db.leases import Lease
 from app.db.wakeups import Wakeups
 from app.domain.retry import Outcome, Verdict
 from app.mail.message import Message
-from app.mail.transport import Transport
+from app.mail.transport import Carrier, Transport
 from app.services import outbox
 from app.services.house import House
 from app.services.outbox import Tried
@@ -124,23 +125,20 @@ class Delivery:
         return 0 if hand.leases else hand.wait
 
     async def _send(self) -> None:
-        """Send one message after another."""
+        """Send what there is, again and again."""
+        line = _Line(self._hands, self._message)
         while True:
-            held = await self._hands.next()
-            if held.until - time.monotonic() < SPARE_SECONDS:
-                verdict = None  # another worker may take it any moment
-            else:
-                verdict = await self._attempt(held)
-            self._hands.answer(held.lease.id, verdict)
+            await self._hands.ready()
+            try:
+                await self._carry(line)
+            except Exception as error:  # noqa: BLE001 - a defect of a transport must not lose the row
+                line.give_up(Verdict(Outcome.UNKNOWN, type(error).__qualname__))
 
-    async def _attempt(self, held: Held) -> Verdict:
-        message = self._message(held)
-        if isinstance(message, Verdict):
-            return message
-        try:
-            return await self._transport.send(message)
-        except Exception as error:  # noqa: BLE001 - a defect of a transport must not lose the row
-            return Verdict(Outcome.UNKNOWN, type(error).__qualname__)
+    async def _carry(self, line: "_Line") -> None:
+        if isinstance(self._transport, Carrier):
+            await self._transport.carry(line)
+        elif message := line.next():
+            line.answer(message, await self._transport.send(message))
 
     def _message(self, held: Held) -> Message | Verdict:
         """Return the mail, or why there is none.
@@ -185,7 +183,7 @@ class Delivery:
                 self._rests = await self._engine.write(
                     outbox.settle, self._house, self._transport.name, answers
                 )
-            self._hands.written(len(answers))
+            self._hands.written(answers)
         _report(answers)
         if self._rests:  # what was not tried is not kept while nothing can be sent
             log.warning("transport_rests", transport=self._transport.name)
@@ -236,6 +234,39 @@ class Delivery:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(AGAIN_SECONDS)
+
+
+class _Line:
+    """What one sender takes from the hands, message by message, and must answer for."""
+
+    def __init__(self, hands: Hands, compose: Callable[[Held], Message | Verdict]) -> None:
+        self._hands = hands
+        self._compose = compose
+        self._open: set[int] = set()
+
+    def next(self, *, ahead: bool = False) -> Message | None:
+        """See app.mail.runs.Mails."""
+        while held := self._hands.next(ahead=ahead):
+            if held.until - time.monotonic() < SPARE_SECONDS:
+                self._hands.answer(held.lease.id, None)  # another worker may take it any moment
+                continue
+            message = self._compose(held)
+            if not isinstance(message, Verdict):
+                self._open.add(message.id)
+                return message
+            self._hands.answer(held.lease.id, message)
+        return None
+
+    def answer(self, message: Message, verdict: Verdict) -> None:
+        """See app.mail.runs.Mails."""
+        self._open.remove(message.id)
+        self._hands.answer(message.id, verdict)
+
+    def give_up(self, verdict: Verdict) -> None:
+        """Answer for all that is not answered."""
+        for row in self._open:
+            self._hands.answer(row, verdict)
+        self._open.clear()
 
 
 async def _at_most(seconds: float, event: asyncio.Event) -> None:

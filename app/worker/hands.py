@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from app.db.leases import Lease
@@ -38,7 +38,7 @@ class Hands:
         """Begin with empty hands."""
         self._waiting: deque[Held] = deque()
         self._on_wire: dict[int, Held] = {}
-        self._unsettled: list[Tried] = []
+        self._unsettled: dict[int, Tried] = {}
         self._senders: deque[asyncio.Future[None]] = deque()
         self._enough = 0
         self.low = asyncio.Event()
@@ -90,21 +90,30 @@ class Hands:
         if row in self._on_wire:
             self._on_wire[row] = again
             return True
-        for index, tried in enumerate(self._unsettled):
-            if tried.lease.id == row:
-                self._unsettled[index] = Tried(again.lease, tried.verdict)
-                return True
+        if row in self._unsettled:
+            self._unsettled[row] = Tried(again.lease, self._unsettled[row].verdict)
+            return True
         return False
 
-    async def next(self) -> Held:
-        """Return the next message, which is on the wire from now on.
-
-        Waits until there is one, and until its answer would not be one too many to lose.
-        """
-        while not self._waiting or len(self._unsettled) + len(self._on_wire) >= UNSETTLED:
+    async def ready(self) -> None:
+        """Wait until there is a message, and its answer would not be one too many to lose."""
+        while not self._waiting or self._is_full:
             turn = asyncio.get_running_loop().create_future()
             self._senders.append(turn)
             await turn
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._unsettled) + len(self._on_wire) >= UNSETTLED
+
+    def next(self, *, ahead: bool = False) -> Held | None:
+        """Return the next message, which is on the wire from now on; None if none may go.
+
+        `ahead`: it would have to wait on the wire, so a sender that is free takes precedence.
+        """
+        enough = len(self._senders) if ahead else 0
+        if len(self._waiting) <= enough or self._is_full:
+            return None
         held = self._waiting.popleft()
         self._on_wire[held.lease.id] = held
         if len(self._waiting) <= self._enough:
@@ -129,23 +138,24 @@ class Hands:
         if verdict is None:
             self._wake(1)
             return
-        self._unsettled.append(Tried(held.lease, verdict))
+        self._unsettled[row] = Tried(held.lease, verdict)
         self.answered.set()
         if len(self._unsettled) >= MANY:
             self.many_answered.set()
 
     def answers(self) -> list[Tried]:
         """Return every answer that is not written yet."""
-        return list(self._unsettled)
+        return list(self._unsettled.values())
 
-    def written(self, count: int) -> None:
-        """Forget the first answers: they are in the database."""
-        del self._unsettled[:count]
+    def written(self, answers: Sequence[Tried]) -> None:
+        """Forget these answers: they are in the database."""
+        for tried in answers:
+            del self._unsettled[tried.lease.id]
         if not self._unsettled:
             self.answered.clear()
         if len(self._unsettled) < MANY:
             self.many_answered.clear()
-        self._wake(count)
+        self._wake(len(answers))
 
     def put_down(self) -> list[Lease]:
         """Let go of all that waits, and return it."""
