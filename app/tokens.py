@@ -1,7 +1,8 @@
 """Signed tokens: one signer per purpose, three ways to fail, the time given by the caller."""
 
 import re
-from base64 import b32encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32encode, urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ MARK_LENGTH = 36
 """The longest mark: a number of 19 digits, a dot, 80 bits in base32."""
 
 _MAX_LENGTH = 512
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MARK = re.compile(r"([1-9][0-9]{0,18})\.([a-z2-7]{16})")
 
 
@@ -92,7 +94,7 @@ def _stamp(moment: int) -> bytes:
 
 
 def _base64(value: bytes) -> bytes:
-    return urlsafe_b64encode(value).rstrip(b"=")
+    return b2a_base64(value, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
 @cache

@@ -70,7 +70,10 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One kind of mail of one newsletter: pieces of bytes, with a named value between each two."""
+    """One kind of mail of one newsletter: pieces of bytes, with a named value between each two.
+
+    `pieces` holds each value's name, which is in `places` too, where the value will be.
+    """
 
     sender: str
     host: str
@@ -97,10 +100,9 @@ class Template:
         return Message(letter.id, created_at, sender, recipient, content, is_clean=True)
 
     def _join(self, values: dict[bytes, bytes]) -> bytes:
-        joined = [self.pieces[0]]
+        joined = list(self.pieces)
         try:
-            for place, piece in zip(self.places, self.pieces[1:], strict=True):
-                joined += (values[place], piece)
+            joined[1::2] = [values[place] for place in self.places]
         except KeyError as error:
             raise ComposeError("action_url: this kind of mail needs one.") from error
         return b"".join(joined)
@@ -124,23 +126,19 @@ def _links(name: str, value: str | None) -> dict[bytes, bytes]:
     return {key: raw, key + b"_text": text, key + b"_html": html}
 
 
+@functools.lru_cache(maxsize=256)
 def compose(kind: str, letterhead: Letterhead) -> Template:
     """Return the template of one kind of mail; the second time it comes from a cache.
 
     Raises ComposeError for an unknown kind, or a letterhead whose texts cannot be trusted.
     """
-    return _compose(kind, letterhead)
-
-
-@functools.lru_cache(maxsize=256)
-def _compose(kind: str, letterhead: Letterhead) -> Template:
     safe = _checked(letterhead)
     subject = guards.line(_render(kind, "subject.txt", safe), "subject", 300)
     text = encodings.quoted_printable(_render(kind, "body.txt", safe))
     html = encodings.quoted_printable(_render(kind, "body.html", safe, subject))
     fields, body = _fields(safe, subject), _alternative(text, html)
     parts = encodings.PLACE.split(b"".join(fields) + body)
-    template = Template(safe.from_address, safe.host, tuple(parts[0::2]), tuple(parts[1::2]))
+    template = Template(safe.from_address, safe.host, tuple(parts), tuple(parts[1::2]))
     names = [field.partition(b":")[0].decode("ascii") for field in fields]
     prove(template.fill(_SAMPLE).content, [*names, "Content-Type"], _SAMPLE_LINKS)
     return template
