@@ -40,6 +40,7 @@ class Hands:
         self._on_wire: dict[int, Held] = {}
         self._unsettled: dict[int, Tried] = {}
         self._senders: deque[asyncio.Future[None]] = deque()
+        self._free = 0
         self._enough = 0
         self.low = asyncio.Event()
         self.answered = asyncio.Event()
@@ -97,10 +98,14 @@ class Hands:
 
     async def ready(self) -> None:
         """Wait until there is a message, and its answer would not be one too many to lose."""
-        while not self._waiting or self._is_full:
-            turn = asyncio.get_running_loop().create_future()
-            self._senders.append(turn)
-            await turn
+        self._free += 1
+        try:
+            while not self._waiting or self._is_full:
+                turn = asyncio.get_running_loop().create_future()
+                self._senders.append(turn)
+                await turn
+        finally:
+            self._free -= 1
 
     @property
     def _is_full(self) -> bool:
@@ -111,7 +116,7 @@ class Hands:
 
         `ahead`: it would have to wait on the wire, so a sender that is free takes precedence.
         """
-        enough = len(self._senders) if ahead else 0
+        enough = self._free if ahead else 0
         if len(self._waiting) <= enough or self._is_full:
             return None
         held = self._waiting.popleft()
