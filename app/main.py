@@ -76,6 +76,7 @@ def house_of(settings: Settings) -> House:
         hash_key=settings.hash_key.get_secret_value().encode(),
         confirm_ttl=settings.confirm_ttl,
         confirm_cooldown=settings.confirm_cooldown,
+        confirm_rate=settings.confirm_rate,
         mail_rates=settings.mail_rate,
         domain_rates=settings.mail_domain_rates,
         bounce_address=_bounce_address_of(settings),

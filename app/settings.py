@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     confirm_ttl: timedelta = timedelta(days=7)
     unconfirmed_retention: timedelta = timedelta(days=30)
     confirm_cooldown: timedelta = timedelta(minutes=15)
+    confirm_rate: Annotated[Rate | None, NoDecode] = Rate(50_000, 3_600)
     log_format: Literal["console", "json"] = "console"
 
     @field_validator("secret_keys", "feedback_ses_topics", mode="before")
@@ -73,6 +74,11 @@ class Settings(BaseSettings):
     @classmethod
     def _rates(cls, value: object) -> object:
         return tuple(map(rate.parse, _parts(value))) if isinstance(value, str) else value
+
+    @field_validator("confirm_rate", mode="before")
+    @classmethod
+    def _rate(cls, value: object) -> object:
+        return (rate.parse(value) if value else None) if isinstance(value, str) else value
 
     @field_validator("mail_domain_rates", mode="before")
     @classmethod
