@@ -24,6 +24,8 @@ class Subscription:
     email_key: str
     email_hash: str
     newsletter: str
+    locale: str | None = None
+    """The subscriber's own; nothing here changes it."""
     status: Status | None = None
     generation: int = 0
     head: Head = NO_EVENTS
@@ -42,6 +44,7 @@ _COLUMNS = (
     subscribers.c.email_key,
     subscribers.c.email_hash,
     subscriptions.c.newsletter,
+    subscribers.c.locale,
     subscriptions.c.status,
     subscriptions.c.generation,
     subscriptions.c.sequence,

@@ -104,10 +104,11 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer, and the newsletter it is about if that is known."""
+    """The answer, and if that is known the newsletter it is about and the person's locale."""
 
     answer: Answer
     newsletter: Newsletter | None = None
+    locale: str | None = None
 
 
 Result = Done | Problem

@@ -97,14 +97,14 @@ def _confirm(fold: Fold, command: Confirm) -> Result:
     row = fold.rows.get(command.subscription)
     if row is None or row.status is None:
         return Done(Answer.LINK_EXPIRED)
-    newsletter = fold.catalog.newsletters[row.newsletter]
+    done = _done(fold, row, Answer.CONFIRMED)
     if row.generation != command.generation or row.status is Status.UNSUBSCRIBED:
-        return Done(Answer.LEFT_SINCE, newsletter)
+        return replace(done, answer=Answer.LEFT_SINCE)
     if row.status is Status.CONFIRMED:
-        return Done(Answer.ALREADY_CONFIRMED, newsletter)
+        return replace(done, answer=Answer.ALREADY_CONFIRMED)
     agreed = fold.agreed.get((row.id, command.sequence))
     if command.expired or agreed is None:
-        return Done(Answer.LINK_EXPIRED, newsletter)
+        return replace(done, answer=Answer.LINK_EXPIRED)
     change = subscription.step(row.status, Event.CONFIRM)
     row.confirmed_at, row.ended_at = fold.now, None
     act = folds.act(fold, row, Kind.CONFIRMED, command.source)
@@ -113,19 +113,25 @@ def _confirm(fold: Fold, command: Confirm) -> Result:
     fold.suppressed.get(row.email_hash, set()).discard(Reason.ERASED)
     row.pending_name = row.pending_locale = None
     folds.change(fold, row, change, {**act, **copied, "confirms": command.sequence})
-    return Done(Answer.CONFIRMED, newsletter)
+    return done
+
+
+def _done(fold: Fold, row: Subscription, answer: Answer) -> Done:
+    newsletter = fold.catalog.newsletters[row.newsletter]
+    return Done(answer, newsletter, row.locale or row.pending_locale)
 
 
 def _leave(fold: Fold, subscription_id: UUID, event: Event, source: Source) -> Result:
     row = fold.rows.get(subscription_id)
     if row is None or row.status is None:
         return Done(Answer.LEFT)
+    done = _done(fold, row, Answer.LEFT)
     change = subscription.step(row.status, event)
     if change.status is Status.UNSUBSCRIBED and row.status is not Status.UNSUBSCRIBED:
         row.ended_at = fold.now
         row.pending_name = row.pending_locale = row.paused_until = None
     folds.change(fold, row, change, folds.act(fold, row, Kind.WITHDRAWN, source))
-    return Done(Answer.LEFT, fold.catalog.newsletters[row.newsletter])
+    return done
 
 
 def _import(fold: Fold, command: Import) -> Result:

@@ -9,10 +9,9 @@ from sqlalchemy.engine import Connection
 from starlette.exceptions import HTTPException
 
 from app.db import subscriptions
-from app.db.newsletters import Newsletter
 from app.domain.errors import NotFound, Problem
 from app.services import links
-from app.services.commands import Unsubscribe
+from app.services.commands import Answer, Done, Unsubscribe
 from app.services.house import House
 from app.tokens import TokenError
 from app.web import bodies, rendering
@@ -33,11 +32,10 @@ _BODY = {
 
 
 @router.get("/unsubscribe/{token}", response_class=HTMLResponse, responses=_ANSWERS)
-async def show(token: str, site: AnySite) -> HTMLResponse:
+async def show(token: str, request: Request, site: AnySite) -> HTMLResponse:
     """Show one button. Nothing changes: mail scanners follow links."""
-    newsletter = await site.engine.read(_newsletter, site.house, _subscription(site, token))
-    context = {"newsletter": newsletter, "token": token}
-    return rendering.page("unsubscribe.html", context, headers=rendering.PRIVATE)
+    known = await site.engine.read(_look, site.house, _subscription(site, token))
+    return _page(request, "unsubscribe.html", known, token=token)
 
 
 @router.post(
@@ -52,8 +50,13 @@ async def leave(token: str, request: Request, site: AnySite) -> HTMLResponse:
     method = "one_click" if await _is_one_click(request) else "page"
     source = site.source(request, method)
     done = await site.groups.submit(Unsubscribe(subscription=subscription, source=source))
-    context = {"newsletter": done.newsletter}
-    return rendering.page("unsubscribed.html", context, headers=rendering.PRIVATE)
+    return _page(request, "unsubscribed.html", done)
+
+
+def _page(request: Request, template: str, done: Done, **context: str) -> HTMLResponse:
+    language = rendering.language_of(request, done.newsletter, done.locale)
+    shown = {"newsletter": done.newsletter, **context}
+    return rendering.page(language, template, shown, headers=rendering.PRIVATE)
 
 
 async def _is_one_click(request: Request) -> bool:
@@ -73,6 +76,9 @@ def _subscription(site: Site, token: str) -> UUID:
         raise NotFound(detail) from error
 
 
-def _newsletter(connection: Connection, house: House, subscription: UUID) -> Newsletter | None:
+def _look(connection: Connection, house: House, subscription: UUID) -> Done:
     row = subscriptions.read(connection, subscription)
-    return house.catalog.current(connection).newsletters[row.newsletter] if row else None
+    if row is None:
+        return Done(Answer.UNCHANGED)
+    newsletter = house.catalog.current(connection).newsletters[row.newsletter]
+    return Done(Answer.UNCHANGED, newsletter, row.locale or row.pending_locale)
