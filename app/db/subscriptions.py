@@ -35,6 +35,7 @@ class Subscription:
     confirmed_at: datetime | None = None
     ended_at: datetime | None = None
     paused_until: datetime | None = None
+    left_because: str | None = None
 
 
 _COLUMNS = (
@@ -55,6 +56,7 @@ _COLUMNS = (
     subscriptions.c.confirmed_at,
     subscriptions.c.ended_at,
     subscriptions.c.paused_until,
+    subscriptions.c.left_because,
 )
 
 
@@ -139,6 +141,7 @@ def save(connection: Connection, changed: Iterable[Subscription]) -> None:
             "confirmed_at": row.confirmed_at,
             "ended_at": row.ended_at,
             "paused_until": row.paused_until,
+            "left_because": row.left_because,
         }
         for row in sorted(changed, key=lambda row: row.id)
     ]

@@ -20,6 +20,7 @@ TITLES = (
     marked("Something went wrong"),
     marked("The request failed"),
     marked("This link is no longer valid"),
+    marked("Too late to undo"),
 )
 DETAILS = (
     marked("This is not a complete link of ours. Copy the whole link from the mail."),
@@ -40,6 +41,7 @@ DETAILS = (
     marked("The database is away. Try again in a moment."),
     marked("Migrations are pending: run newsletter migrate."),
     marked("Too many requests are waiting. Try again in a moment."),
+    marked("Leaving can be undone for 15 minutes. You can sign up again at any time."),
     marked("You have left this newsletter since this mail was sent, so its link is void."),
     marked("Links in confirmation mails work for a limited time, and this one is too old."),
 )

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from app.db.subscriptions import Subscription
 from app.domain import budget, subscription
 from app.domain.errors import Problem
-from app.domain.subscription import BLOCKING, Event, Kind, Reason, Status
+from app.domain.subscription import BLOCKING, UNDO_FOR, Event, Kind, Reason, Status
 from app.services import folds
 from app.services.commands import (
     Answer,
@@ -20,14 +20,21 @@ from app.services.commands import (
     Confirm,
     Done,
     Expire,
+    Explain,
     Import,
     Result,
     SignUp,
     Source,
+    Undo,
     Unsubscribe,
 )
 from app.services.folds import Fold
 from app.services.house import House
+
+_LEAVING: dict[type[Command], Event] = {
+    Unsubscribe: Event.UNSUBSCRIBE,
+    Complain: Event.COMPLAINT,
+}
 
 
 def apply(connection: Connection, commands: Sequence[Command], house: House) -> list[Result]:
@@ -49,10 +56,12 @@ def _settled(fold: Fold, command: Command) -> Result:
             return _sign_up(fold, command)
         case Confirm():
             return _confirm(fold, command)
-        case Unsubscribe():
-            return _leave(fold, command.subscription, Event.UNSUBSCRIBE, command.source)
-        case Complain():
-            return _leave(fold, command.subscription, Event.COMPLAINT, command.source)
+        case Unsubscribe() | Complain():
+            return _leave(fold, command.subscription, _LEAVING[type(command)], command.source)
+        case Undo():
+            return _undo(fold, command)
+        case Explain():
+            return _explain(fold, command)
         case Bounce():
             return _leave(fold, command.subscription, Event.HARD_BOUNCE, Source(method="sweep"))
         case Import():
@@ -79,7 +88,7 @@ def _sign_up(fold: Fold, command: SignUp) -> Result:
     budget.spend(own, whole, change.mail, fold.now)
     if change.consent:
         _remember_wishes(row, command)
-        row.requested_at, row.ended_at = fold.now, None
+        row.requested_at, row.ended_at, row.left_because = fold.now, None, None
     act = folds.act(fold, row, Kind.REQUESTED, command.source)
     agreed = {"policy_version": request.policy.version, "wording": request.wording}
     folds.change(fold, row, change, {**act, **agreed, "locale": request.wording_locale})
@@ -131,7 +140,44 @@ def _leave(fold: Fold, subscription_id: UUID, event: Event, source: Source) -> R
         row.ended_at = fold.now
         row.pending_name = row.pending_locale = row.paused_until = None
     folds.change(fold, row, change, folds.act(fold, row, Kind.WITHDRAWN, source))
+    return replace(done, can_undo=_can_undo(fold, row))
+
+
+def _can_undo(fold: Fold, row: Subscription) -> bool:
+    """Tell whether a confirmed subscription was left a moment ago, and nothing stops its mail."""
+    if row.status is not Status.UNSUBSCRIBED or row.ended_at is None or row.confirmed_at is None:
+        return False
+    was_confirmed = row.requested_at is None or row.requested_at <= row.confirmed_at
+    is_blocked = bool(BLOCKING & fold.suppressed.get(row.email_hash, set()))
+    return was_confirmed and not is_blocked and fold.now - row.ended_at < UNDO_FOR
+
+
+def _undo(fold: Fold, command: Undo) -> Result:
+    row = fold.rows.get(command.subscription)
+    if row is None or row.status is None:
+        return Done(Answer.TOO_LATE)
+    done = _done(fold, row, Answer.CONFIRMED)
+    if row.status is Status.CONFIRMED:
+        return replace(done, answer=Answer.ALREADY_CONFIRMED)
+    agreed = fold.last_agreed.get(row.id)
+    if agreed is None or agreed["generation"] != row.generation or not _can_undo(fold, row):
+        return replace(done, answer=Answer.TOO_LATE)
+    change = subscription.step(row.status, Event.UNDO)
+    row.ended_at = row.left_because = None
+    act = folds.act(fold, row, Kind.CONFIRMED, command.source)
+    copied = {name: agreed[name] for name in ("policy_version", "wording", "locale")}
+    confirms = agreed["confirms"] or agreed["sequence"]
+    folds.change(fold, row, change, {**act, **copied, "confirms": confirms})
     return done
+
+
+def _explain(fold: Fold, command: Explain) -> Result:
+    row = fold.rows.get(command.subscription)
+    if row is None or row.status is not Status.UNSUBSCRIBED:
+        return Done(Answer.UNCHANGED)
+    row.left_because = command.why.value
+    folds.keep(fold, row)
+    return _done(fold, row, Answer.DONE)
 
 
 def _import(fold: Fold, command: Import) -> Result:
