@@ -89,7 +89,7 @@ async def undo(token: str, request: Request, site: AnySite) -> HTMLResponse:
 @router.post(
     "/unsubscribe/{token}/reason",
     response_class=HTMLResponse,
-    responses={**_ANSWERS, **problems.documented(400, 415, 422, page=True)},
+    responses={**_ANSWERS, **problems.documented(400, 413, 415, 422, page=True)},
     openapi_extra={"requestBody": {"content": {_URLENCODED: _REASON}}},
 )
 async def reason(token: str, request: Request, site: AnySite) -> HTMLResponse:
