@@ -203,6 +203,13 @@ def unconfirmed(connection: Connection, before: datetime, limit: int) -> list[UU
     )
 
 
+def of_subscriber(connection: Connection, subscriber_id: UUID) -> list[Subscription]:
+    """Return all subscriptions of one person without locking them."""
+    statement = select(*_COLUMNS).join_from(subscriptions, subscribers)
+    rows = connection.execute(statement.where(subscriptions.c.subscriber_id == subscriber_id))
+    return [_subscription(row._asdict()) for row in rows]
+
+
 def read(connection: Connection, subscription_id: UUID) -> Subscription | None:
     """Return one subscription without locking it."""
     statement = select(*_COLUMNS).join_from(subscriptions, subscribers)

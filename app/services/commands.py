@@ -63,6 +63,14 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The subscriber wants no issues until a time, or wants them again."""
+
+    subscription: UUID
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explain:
     """The subscriber who has left says why."""
 
@@ -103,7 +111,9 @@ class Expire:
     before: datetime
 
 
-Command = SignUp | Confirm | Unsubscribe | Undo | Explain | Complain | Bounce | Import | Expire
+Command = (
+    SignUp | Confirm | Unsubscribe | Undo | Pause | Explain | Complain | Bounce | Import | Expire
+)
 
 
 class Answer(StrEnum):
@@ -122,7 +132,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer, and if that is known the newsletter it is about and the person's locale.
+    """The answer, and if that is known the newsletter that it is about, the person and the locale.
 
     `can_undo`: the person has just left and may take it back.
     """
@@ -130,6 +140,7 @@ class Done:
     answer: Answer
     newsletter: Newsletter | None = None
     locale: str | None = None
+    subscriber: UUID | None = None
     can_undo: bool = False
 
 

@@ -22,6 +22,7 @@ from app.services.commands import (
     Expire,
     Explain,
     Import,
+    Pause,
     Result,
     SignUp,
     Source,
@@ -60,8 +61,8 @@ def _settled(fold: Fold, command: Command) -> Result:
             return _leave(fold, command.subscription, _LEAVING[type(command)], command.source)
         case Undo():
             return _undo(fold, command)
-        case Explain():
-            return _explain(fold, command)
+        case Pause() | Explain():
+            return _note(fold, command)
         case Bounce():
             return _leave(fold, command.subscription, Event.HARD_BOUNCE, Source(method="sweep"))
         case Import():
@@ -127,7 +128,7 @@ def _confirm(fold: Fold, command: Confirm) -> Result:
 
 def _done(fold: Fold, row: Subscription, answer: Answer) -> Done:
     newsletter = fold.catalog.newsletters[row.newsletter]
-    return Done(answer, newsletter, row.locale or row.pending_locale)
+    return Done(answer, newsletter, row.locale or row.pending_locale, row.subscriber_id)
 
 
 def _leave(fold: Fold, subscription_id: UUID, event: Event, source: Source) -> Result:
@@ -171,11 +172,16 @@ def _undo(fold: Fold, command: Undo) -> Result:
     return done
 
 
-def _explain(fold: Fold, command: Explain) -> Result:
+def _note(fold: Fold, command: Pause | Explain) -> Result:
+    """Keep what changes no status: a pause of who is there, a reason of who has left."""
     row = fold.rows.get(command.subscription)
-    if row is None or row.status is not Status.UNSUBSCRIBED:
+    wanted = Status.CONFIRMED if isinstance(command, Pause) else Status.UNSUBSCRIBED
+    if row is None or row.status is not wanted:
         return Done(Answer.UNCHANGED)
-    row.left_because = command.why.value
+    if isinstance(command, Pause):
+        row.paused_until = command.until
+    else:
+        row.left_because = command.why.value
     folds.keep(fold, row)
     return _done(fold, row, Answer.DONE)
 
