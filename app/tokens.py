@@ -31,6 +31,7 @@ class Purpose(StrEnum):
 
     CONFIRM = "confirm"
     UNSUBSCRIBE = "unsubscribe"
+    PREFERENCES = "preferences"
     CURSOR = "cursor"
     BOUNCE = "bounce"
 

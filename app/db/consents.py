@@ -39,6 +39,23 @@ def requested(
     return {(row["subscription_id"], row["sequence"]): row for row in rows.mappings()}
 
 
+def last_agreed(
+    connection: Connection, subscription_ids: Collection[UUID]
+) -> dict[UUID, Mapping[Any, Any]]:
+    """Return the event by which each subscription was last confirmed, if it ever was."""
+    if not subscription_ids:
+        return {}
+    rows = connection.execute(
+        select(t)
+        .where(
+            bulk.any_of(connection, t.c.subscription_id, subscription_ids),
+            t.c.kind.in_([Kind.CONFIRMED.value, Kind.IMPORTED.value]),
+        )
+        .order_by(t.c.sequence)
+    )
+    return {row["subscription_id"]: row for row in rows.mappings()}
+
+
 def redact(connection: Connection, subscription_ids: Collection[UUID]) -> None:
     """Remove personal values and salts: the only change that the triggers allow."""
     gone = {column: None for name in PERSONAL for column in (name, f"{name}_salt")}

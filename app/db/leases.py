@@ -43,6 +43,7 @@ class Lease:
     created_at: datetime
     email: str
     newsletter: str
+    locale: str | None = None
     suspect: bool = False
     """Its lease has run out so often that it may be what ends the worker."""
     probe: bool = False
@@ -165,6 +166,8 @@ def _in_hand(connection: Connection, ids: Collection[int]) -> list[Lease]:
             t.c.created_at,
             subscribers.c.email,
             subscriptions.c.newsletter,
+            # The owner's own comes before what was asked for with the address.
+            func.coalesce(subscribers.c.locale, subscriptions.c.pending_locale),
             (t.c.expirations >= MAX_EXPIRATIONS).label("suspect"),
         )
         .join_from(t, subscriptions, subscriptions.c.id == t.c.subscription_id)

@@ -116,5 +116,5 @@ def letterheads(connection: Connection) -> dict[str, dict[str, Any]]:
     """Return what mail shows of each newsletter, by slug."""
     n = t.c
     columns = (n.slug, n.name, n.from_address, n.from_name, n.reply_to, n.pitch, n.promise)
-    rows = connection.execute(select(*columns, n.postal_address)).mappings()
+    rows = connection.execute(select(*columns, n.postal_address, n.locale)).mappings()
     return {row["slug"]: dict(row) for row in rows}

@@ -24,6 +24,8 @@ class Subscription:
     email_key: str
     email_hash: str
     newsletter: str
+    locale: str | None = None
+    """The subscriber's own; nothing here changes it."""
     status: Status | None = None
     generation: int = 0
     head: Head = NO_EVENTS
@@ -33,6 +35,7 @@ class Subscription:
     confirmed_at: datetime | None = None
     ended_at: datetime | None = None
     paused_until: datetime | None = None
+    left_because: str | None = None
 
 
 _COLUMNS = (
@@ -42,6 +45,7 @@ _COLUMNS = (
     subscribers.c.email_key,
     subscribers.c.email_hash,
     subscriptions.c.newsletter,
+    subscribers.c.locale,
     subscriptions.c.status,
     subscriptions.c.generation,
     subscriptions.c.sequence,
@@ -52,6 +56,7 @@ _COLUMNS = (
     subscriptions.c.confirmed_at,
     subscriptions.c.ended_at,
     subscriptions.c.paused_until,
+    subscriptions.c.left_because,
 )
 
 
@@ -136,6 +141,7 @@ def save(connection: Connection, changed: Iterable[Subscription]) -> None:
             "confirmed_at": row.confirmed_at,
             "ended_at": row.ended_at,
             "paused_until": row.paused_until,
+            "left_because": row.left_because,
         }
         for row in sorted(changed, key=lambda row: row.id)
     ]
@@ -195,6 +201,13 @@ def unconfirmed(connection: Connection, before: datetime, limit: int) -> list[UU
             .limit(limit)
         )
     )
+
+
+def of_subscriber(connection: Connection, subscriber_id: UUID) -> list[Subscription]:
+    """Return all subscriptions of one person without locking them."""
+    statement = select(*_COLUMNS).join_from(subscriptions, subscribers)
+    rows = connection.execute(statement.where(subscriptions.c.subscriber_id == subscriber_id))
+    return [_subscription(row._asdict()) for row in rows]
 
 
 def read(connection: Connection, subscription_id: UUID) -> Subscription | None:

@@ -112,6 +112,7 @@ subscriptions = Table(
     Column("confirmed_at", Time),
     Column("ended_at", Time),
     Column("paused_until", Time),
+    Column("left_because", Text),
     UniqueConstraint("subscriber_id", "newsletter"),
     Index("ix_subscriptions_newsletter_status", "newsletter", "status"),
 )

@@ -107,7 +107,7 @@ class TooMany(Problem):
 
     def __init__(self, seconds: int) -> None:
         """Keep the time; the sentence is the same for everybody."""
-        super().__init__("Too many requests came from you or from all visitors. Try again later.")
+        super().__init__("There were too many requests. Please try again a little later.")
         self.seconds = seconds
 
 

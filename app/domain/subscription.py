@@ -1,6 +1,7 @@
 """The life of a subscription: one table of transitions, and the rules about its mail."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -18,6 +19,7 @@ class Event(StrEnum):
     SIGN_UP = "sign_up"
     CONFIRM = "confirm"
     UNSUBSCRIBE = "unsubscribe"
+    UNDO = "undo"
     COMPLAINT = "complaint"
     HARD_BOUNCE = "hard_bounce"
     IMPORT = "import"
@@ -52,6 +54,18 @@ class Reason(StrEnum):
     MANUAL = "manual"
     ERASED = "erased"
 
+
+class Why(StrEnum):
+    """Why somebody left, if they say so."""
+
+    TOO_MANY = "too_many"
+    NOT_FOR_ME = "not_for_me"
+    NEVER_ASKED = "never_asked"
+    OTHER = "other"
+
+
+UNDO_FOR = timedelta(minutes=15)
+"""So long a leaving can be taken back by the link that did it."""
 
 BLOCKING = frozenset({Reason.HARD_BOUNCE, Reason.COMPLAINT, Reason.MANUAL})
 """Reasons that stop all mail; `erased` stops only import and creation by an admin."""
@@ -93,6 +107,8 @@ _TRANSITIONS: dict[tuple[Status | None, Event], Change] = {
     (Status.CONFIRMED, Event.COMPLAINT): _COMPLAINED,
     (Status.CONFIRMED, Event.HARD_BOUNCE): Change(Status.CONFIRMED, suppress=Reason.HARD_BOUNCE),
     (Status.UNSUBSCRIBED, Event.SIGN_UP): _ASKED,
+    # Guarded: only what was confirmed before it was left by mistake, and only for a short while.
+    (Status.UNSUBSCRIBED, Event.UNDO): Change(Status.CONFIRMED, Kind.CONFIRMED),
     (Status.UNSUBSCRIBED, Event.COMPLAINT): Change(Status.UNSUBSCRIBED, suppress=Reason.COMPLAINT),
     (Status.UNSUBSCRIBED, Event.HARD_BOUNCE): Change(
         Status.UNSUBSCRIBED, suppress=Reason.HARD_BOUNCE

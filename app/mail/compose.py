@@ -19,6 +19,7 @@ from jinja2 import (
     select_autoescape,
 )
 
+from app.languages.catalogs import ENGLISH, Language, translations
 from app.mail import encodings, guards
 from app.mail.guards import ComposeError
 from app.mail.message import Message
@@ -26,19 +27,29 @@ from app.mail.proofs import prove
 
 __all__ = ["ComposeError", "Letter", "Letterhead", "Template", "compose"]
 
-_environment = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=select_autoescape(("html",), default=False),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+
+@functools.cache
+def _environment(language: Language) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(("html",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined] # the extension adds it
+    environment.globals["language"] = language
+    return environment
 
 
 @dataclass(frozen=True, slots=True)
 class Letterhead:
-    """What all mails of a newsletter share; `host` is the host of BASE_URL."""
+    """What all mails of a newsletter share; `host` is the host of BASE_URL.
+
+    `locale` is for people whose own is not known.
+    """
 
     slug: str
     name: str
@@ -48,6 +59,7 @@ class Letterhead:
     pitch: str
     promise: str
     postal_address: str | None
+    locale: str
     host: str
 
 
@@ -127,15 +139,16 @@ def _links(name: str, value: str | None) -> dict[bytes, bytes]:
 
 
 @functools.lru_cache(maxsize=256)
-def compose(kind: str, letterhead: Letterhead) -> Template:
+def compose(kind: str, letterhead: Letterhead, language: Language = ENGLISH) -> Template:
     """Return the template of one kind of mail; the second time it comes from a cache.
 
     Raises ComposeError for an unknown kind, or a letterhead whose texts cannot be trusted.
     """
     safe = _checked(letterhead)
-    subject = guards.line(_render(kind, "subject.txt", safe), "subject", 300)
-    text = encodings.quoted_printable(_render(kind, "body.txt", safe))
-    html = encodings.quoted_printable(_render(kind, "body.html", safe, subject))
+    render = functools.partial(_render, _environment(language), kind, safe)
+    subject = guards.line(render("subject.txt"), "subject", 300)
+    text = encodings.quoted_printable(render("body.txt"))
+    html = encodings.quoted_printable(render("body.html", subject))
     fields, body = _fields(safe, subject), _alternative(text, html)
     parts = encodings.PLACE.split(b"".join(fields) + body)
     template = Template(safe.from_address, safe.host, tuple(parts), tuple(parts[1::2]))
@@ -159,13 +172,16 @@ def _checked(letterhead: Letterhead) -> Letterhead:
         pitch=guards.paragraph(letterhead.pitch, "pitch"),
         promise=guards.paragraph(letterhead.promise, "promise"),
         postal_address=guards.paragraph(letterhead.postal_address or "", "postal_address") or None,
+        locale=letterhead.locale,
         host=guards.host(letterhead.host),
     )
 
 
-def _render(kind: str, part: str, letterhead: Letterhead, subject: str = "") -> str:
+def _render(
+    environment: Environment, kind: str, letterhead: Letterhead, part: str, subject: str = ""
+) -> str:
     try:
-        template = _environment.get_template(f"{kind}/{part}")
+        template = environment.get_template(f"{kind}/{part}")
     except TemplateNotFound as error:
         raise ComposeError("kind: there is no such mail.") from error
     form = part.rpartition(".")[2].replace("txt", "text")

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.db.newsletters import Newsletter
 from app.domain.address import Address
 from app.domain.errors import Problem
+from app.domain.subscription import Why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,30 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """The subscriber left by mistake, just now."""
+
+    subscription: UUID
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The subscriber wants no issues until a time, or wants them again."""
+
+    subscription: UUID
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explain:
+    """The subscriber who has left says why."""
+
+    subscription: UUID
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Complain:
     """The subscriber marked a mail of ours as spam (RFC 5965)."""
 
@@ -86,7 +111,9 @@ class Expire:
     before: datetime
 
 
-Command = SignUp | Confirm | Unsubscribe | Complain | Bounce | Import | Expire
+Command = (
+    SignUp | Confirm | Unsubscribe | Undo | Pause | Explain | Complain | Bounce | Import | Expire
+)
 
 
 class Answer(StrEnum):
@@ -98,16 +125,23 @@ class Answer(StrEnum):
     LINK_EXPIRED = "link_expired"
     LEFT_SINCE = "left_since"
     LEFT = "left"
+    TOO_LATE = "too_late"
     DONE = "done"
     UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer, and the newsletter it is about if that is known."""
+    """The answer, and if that is known the newsletter that it is about, the person and the locale.
+
+    `can_undo`: the person has just left and may take it back.
+    """
 
     answer: Answer
     newsletter: Newsletter | None = None
+    locale: str | None = None
+    subscriber: UUID | None = None
+    can_undo: bool = False
 
 
 Result = Done | Problem

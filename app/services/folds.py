@@ -22,7 +22,7 @@ from app.domain.errors import Problem
 from app.domain.subscription import Change, Kind, Mail, Reason
 from app.services import breakers
 from app.services.catalog import Catalog
-from app.services.commands import Command, Confirm, Import, SignUp, Source
+from app.services.commands import Command, Confirm, Import, SignUp, Source, Undo
 from app.services.house import House
 
 
@@ -51,6 +51,7 @@ class Fold:
     owners: dict[str, tuple[UUID, dict[str, UUID]]]
     rows: dict[UUID, Subscription]
     agreed: dict[tuple[UUID, int], Any]
+    last_agreed: dict[UUID, Any]
     new_owners: dict[str, Subscription] = field(default_factory=dict)
     changed: dict[UUID, Subscription] = field(default_factory=dict)
     events: list[dict[str, object]] = field(default_factory=list)
@@ -72,16 +73,21 @@ def load(connection: Connection, commands: Sequence[Command], house: House) -> F
     named = {c.subscription for c in commands if not isinstance(c, SignUp | Import)}
     found = {subscription for _, owned in owners.values() for subscription in owned.values()}
     links = [(c.subscription, c.sequence) for c in commands if isinstance(c, Confirm)]
+    undone = {c.subscription for c in commands if isinstance(c, Undo)}
+    locked_rows = rows.lock(connection, named | found)
+    hashes = {house.address_hash(key) for key in keys}
+    hashes |= {locked_rows[i].email_hash for i in undone if i in locked_rows}
     return Fold(
         house=house,
         now=now,
         catalog=catalog,
         requests=requests,
         budgets=locked,
-        suppressed=suppressions.find(connection, [house.address_hash(key) for key in keys]),
+        suppressed=suppressions.find(connection, hashes),
         owners=owners,
-        rows=rows.lock(connection, named | found),
+        rows=locked_rows,
         agreed=consents.requested(connection, links),
+        last_agreed=consents.last_agreed(connection, undone),
     )
 
 
@@ -112,7 +118,7 @@ def row_of(fold: Fold, address: Address, slug: str) -> Subscription:
     )
 
 
-def _keep(fold: Fold, row: Subscription) -> None:
+def keep(fold: Fold, row: Subscription) -> None:
     """Remember a changed subscription, so that the next command of this list finds it."""
     if row.id not in fold.rows:
         if row.email_key not in fold.owners:
@@ -149,7 +155,7 @@ def change(fold: Fold, row: Subscription, change: Change, act: dict[str, Any]) -
         event = consent.record(Act(**act), place, os.urandom(SALT_BYTES * len(PERSONAL)))
         fold.events.append(event)
         row.head = Head(row.head.sequence + 1, str(event["hash"]))
-        _keep(fold, row)
+        keep(fold, row)
     welcome = fold.catalog.newsletters[row.newsletter].welcome
     if change.mail and (change.mail is not Mail.WELCOME or welcome):
         fold.mails.append(_mail(fold, row, change.mail))

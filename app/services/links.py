@@ -32,6 +32,11 @@ def unsubscribe_url(house: House, subscription: UUID, at: datetime) -> str:
     return f"{house.base_url}/unsubscribe/{token}"
 
 
+def preferences_path(house: House, subscriber: UUID, at: datetime) -> str:
+    """Return where somebody chooses what to receive; who has a forwarded mail can go there, too."""
+    return f"/preferences/{house.tokens.sign(Purpose.PREFERENCES, pack(subscriber), at)}"
+
+
 def read_confirm(house: House, token: str) -> ConfirmLink:
     """Return what the token says. Raises TokenMissing or TokenInvalid."""
     expired = False
@@ -61,4 +66,10 @@ def read_list_unsubscribe(house: House, header: str) -> UUID | None:
 def read_unsubscribe(house: House, token: str) -> UUID:
     """Return the subscription. Raises TokenMissing or TokenInvalid."""
     payload = house.tokens.read(Purpose.UNSUBSCRIBE, token, house.clock())
+    return unpack(payload, 0)[0]
+
+
+def read_preferences(house: House, token: str) -> UUID:
+    """Return the subscriber. Raises TokenMissing or TokenInvalid."""
+    payload = house.tokens.read(Purpose.PREFERENCES, token, house.clock())
     return unpack(payload, 0)[0]

@@ -17,6 +17,7 @@ from app.db.transports import Pause
 from app.domain.errors import Conflict, NotFound
 from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
 from app.domain.subscription import Mail
+from app.languages import catalogs as languages
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
 from app.services import breakers, links, paces, return_paths, subscriptions
@@ -141,7 +142,8 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
         unsubscribe_url=unsubscribe,
         return_path=return_paths.make(house, lease.id),
     )
-    filled = compose(lease.kind, letterhead).fill(letter)
+    language = languages.choose(lease.locale, letterhead.locale)
+    filled = compose(lease.kind, letterhead, language).fill(letter)
     if house.dkim is None:
         return filled
     return replace(filled, content=house.dkim.sign(filled.content), is_clean=False)

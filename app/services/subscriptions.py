@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from app.db.subscriptions import Subscription
 from app.domain import budget, subscription
 from app.domain.errors import Problem
-from app.domain.subscription import BLOCKING, Event, Kind, Reason, Status
+from app.domain.subscription import BLOCKING, UNDO_FOR, Event, Kind, Reason, Status
 from app.services import folds
 from app.services.commands import (
     Answer,
@@ -20,14 +20,22 @@ from app.services.commands import (
     Confirm,
     Done,
     Expire,
+    Explain,
     Import,
+    Pause,
     Result,
     SignUp,
     Source,
+    Undo,
     Unsubscribe,
 )
 from app.services.folds import Fold
 from app.services.house import House
+
+_LEAVING: dict[type[Command], Event] = {
+    Unsubscribe: Event.UNSUBSCRIBE,
+    Complain: Event.COMPLAINT,
+}
 
 
 def apply(connection: Connection, commands: Sequence[Command], house: House) -> list[Result]:
@@ -49,10 +57,12 @@ def _settled(fold: Fold, command: Command) -> Result:
             return _sign_up(fold, command)
         case Confirm():
             return _confirm(fold, command)
-        case Unsubscribe():
-            return _leave(fold, command.subscription, Event.UNSUBSCRIBE, command.source)
-        case Complain():
-            return _leave(fold, command.subscription, Event.COMPLAINT, command.source)
+        case Unsubscribe() | Complain():
+            return _leave(fold, command.subscription, _LEAVING[type(command)], command.source)
+        case Undo():
+            return _undo(fold, command)
+        case Pause() | Explain():
+            return _note(fold, command)
         case Bounce():
             return _leave(fold, command.subscription, Event.HARD_BOUNCE, Source(method="sweep"))
         case Import():
@@ -79,7 +89,7 @@ def _sign_up(fold: Fold, command: SignUp) -> Result:
     budget.spend(own, whole, change.mail, fold.now)
     if change.consent:
         _remember_wishes(row, command)
-        row.requested_at, row.ended_at = fold.now, None
+        row.requested_at, row.ended_at, row.left_because = fold.now, None, None
     act = folds.act(fold, row, Kind.REQUESTED, command.source)
     agreed = {"policy_version": request.policy.version, "wording": request.wording}
     folds.change(fold, row, change, {**act, **agreed, "locale": request.wording_locale})
@@ -97,14 +107,14 @@ def _confirm(fold: Fold, command: Confirm) -> Result:
     row = fold.rows.get(command.subscription)
     if row is None or row.status is None:
         return Done(Answer.LINK_EXPIRED)
-    newsletter = fold.catalog.newsletters[row.newsletter]
+    done = _done(fold, row, Answer.CONFIRMED)
     if row.generation != command.generation or row.status is Status.UNSUBSCRIBED:
-        return Done(Answer.LEFT_SINCE, newsletter)
+        return replace(done, answer=Answer.LEFT_SINCE)
     if row.status is Status.CONFIRMED:
-        return Done(Answer.ALREADY_CONFIRMED, newsletter)
+        return replace(done, answer=Answer.ALREADY_CONFIRMED)
     agreed = fold.agreed.get((row.id, command.sequence))
     if command.expired or agreed is None:
-        return Done(Answer.LINK_EXPIRED, newsletter)
+        return replace(done, answer=Answer.LINK_EXPIRED)
     change = subscription.step(row.status, Event.CONFIRM)
     row.confirmed_at, row.ended_at = fold.now, None
     act = folds.act(fold, row, Kind.CONFIRMED, command.source)
@@ -113,19 +123,67 @@ def _confirm(fold: Fold, command: Confirm) -> Result:
     fold.suppressed.get(row.email_hash, set()).discard(Reason.ERASED)
     row.pending_name = row.pending_locale = None
     folds.change(fold, row, change, {**act, **copied, "confirms": command.sequence})
-    return Done(Answer.CONFIRMED, newsletter)
+    return done
+
+
+def _done(fold: Fold, row: Subscription, answer: Answer) -> Done:
+    newsletter = fold.catalog.newsletters[row.newsletter]
+    return Done(answer, newsletter, row.locale or row.pending_locale, row.subscriber_id)
 
 
 def _leave(fold: Fold, subscription_id: UUID, event: Event, source: Source) -> Result:
     row = fold.rows.get(subscription_id)
     if row is None or row.status is None:
         return Done(Answer.LEFT)
+    done = _done(fold, row, Answer.LEFT)
     change = subscription.step(row.status, event)
     if change.status is Status.UNSUBSCRIBED and row.status is not Status.UNSUBSCRIBED:
         row.ended_at = fold.now
         row.pending_name = row.pending_locale = row.paused_until = None
     folds.change(fold, row, change, folds.act(fold, row, Kind.WITHDRAWN, source))
-    return Done(Answer.LEFT, fold.catalog.newsletters[row.newsletter])
+    return replace(done, can_undo=_can_undo(fold, row))
+
+
+def _can_undo(fold: Fold, row: Subscription) -> bool:
+    """Tell whether a confirmed subscription was left a moment ago, and nothing stops its mail."""
+    if row.status is not Status.UNSUBSCRIBED or row.ended_at is None or row.confirmed_at is None:
+        return False
+    was_confirmed = row.requested_at is None or row.requested_at <= row.confirmed_at
+    is_blocked = bool(BLOCKING & fold.suppressed.get(row.email_hash, set()))
+    return was_confirmed and not is_blocked and fold.now - row.ended_at < UNDO_FOR
+
+
+def _undo(fold: Fold, command: Undo) -> Result:
+    row = fold.rows.get(command.subscription)
+    if row is None or row.status is None:
+        return Done(Answer.TOO_LATE)
+    done = _done(fold, row, Answer.CONFIRMED)
+    if row.status is Status.CONFIRMED:
+        return replace(done, answer=Answer.ALREADY_CONFIRMED)
+    agreed = fold.last_agreed.get(row.id)
+    if agreed is None or agreed["generation"] != row.generation or not _can_undo(fold, row):
+        return replace(done, answer=Answer.TOO_LATE)
+    change = subscription.step(row.status, Event.UNDO)
+    row.ended_at = row.left_because = None
+    act = folds.act(fold, row, Kind.CONFIRMED, command.source)
+    copied = {name: agreed[name] for name in ("policy_version", "wording", "locale")}
+    confirms = agreed["confirms"] or agreed["sequence"]
+    folds.change(fold, row, change, {**act, **copied, "confirms": confirms})
+    return done
+
+
+def _note(fold: Fold, command: Pause | Explain) -> Result:
+    """Keep what changes no status: a pause of who is there, a reason of who has left."""
+    row = fold.rows.get(command.subscription)
+    wanted = Status.CONFIRMED if isinstance(command, Pause) else Status.UNSUBSCRIBED
+    if row is None or row.status is not wanted:
+        return Done(Answer.UNCHANGED)
+    if isinstance(command, Pause):
+        row.paused_until = command.until
+    else:
+        row.left_because = command.why.value
+    folds.keep(fold, row)
+    return _done(fold, row, Answer.DONE)
 
 
 def _import(fold: Fold, command: Import) -> Result:

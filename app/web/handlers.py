@@ -67,4 +67,5 @@ def answer(
     status = int(str(members["status"]))
     context = {**members, "action": {"url": "/", "label": "All newsletters"}}
     headers = {**problems.headers_of(status), **(headers or {}), "X-Robots-Tag": "noindex"}
-    return rendering.page("problem.html", context, status, headers)
+    language = rendering.language_of(request)
+    return rendering.page(language, "problem.html", context, status, headers)

@@ -1,15 +1,18 @@
 """Templates into answers."""
 
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from app.db.newsletters import Newsletter
+from app.languages.catalogs import Language, accepted, choose, day, translations
 from app.services.catalog import Catalog
 from app.web.envelope import CSP
 
@@ -31,35 +34,62 @@ def static(name: str) -> str:
     return f"/static/{name}?v={version}"
 
 
-_environment = Environment(
-    loader=FileSystemLoader(PAGES / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.globals["static"] = static
+@cache
+def _environment(language: Language) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(PAGES / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined] # the extension adds it
+    environment.globals |= {
+        "static": static,
+        "language": language,
+        "named": _named,
+        "day": partial(day, language),
+    }
+    return environment
+
+
+def _named(name: str) -> Markup:
+    """Return a newsletter's name in a sentence, whichever way the two are written."""
+    return Markup("<strong><bdi>{}</bdi></strong>").format(name)
 
 
 def page(
+    language: Language,
     template: str,
     context: dict[str, Any],
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> HTMLResponse:
     """Return a rendered page."""
-    body = _environment.get_template(template).render(context)
-    return HTMLResponse(body, status, {"Cache-Control": "no-store", **(headers or {})})
+    body = _environment(language).get_template(template).render(context)
+    told = {"Cache-Control": "no-store", "Content-Language": language.code}
+    return HTMLResponse(body, status, {**told, "Vary": "Accept-Language", **(headers or {})})
+
+
+def language_of(
+    request: Request, newsletter: Newsletter | None = None, locale: str | None = None
+) -> Language:
+    """Return the language for a page: the subscriber's, the browser's, the newsletter's."""
+    browser = accepted(request.headers.get("accept-language", ""))
+    return choose(locale, *browser, newsletter.locale if newsletter else None)
 
 
 def sign_up_form(
+    request: Request,
     catalog: Catalog,
     newsletter: Newsletter,
     values: dict[str, Any] | None = None,
     faults: dict[str, str] | None = None,
-    status: int = 200,
+    headers: dict[str, str] | None = None,
 ) -> HTMLResponse:
     """Return the hosted form, empty or with what was typed and what is wrong with it."""
+    status = 422 if faults else 200
     context = {
         "newsletter": newsletter,
         "wording": {"text": newsletter.consent_text, "hash": newsletter.wording},
@@ -67,7 +97,8 @@ def sign_up_form(
         "values": {"email": "", "name": "", "consent": False, **(values or {})},
         "faults": faults or {},
     }
-    return page("sign_up.html", context, status, {"Content-Security-Policy": _csp(newsletter)})
+    headers = {"Content-Security-Policy": _csp(newsletter), **(headers or {})}
+    return page(language_of(request, newsletter), "sign_up.html", context, status, headers)
 
 
 def _csp(newsletter: Newsletter) -> str:

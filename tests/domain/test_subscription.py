@@ -18,6 +18,7 @@ TABLE = """
 none          sign_up      pending       requested  confirm             -
 none          confirm      none          -          -                   -
 none          unsubscribe  none          -          -                   -
+none          undo         none          -          -                   -
 none          complaint    none          -          -                   complaint
 none          hard_bounce  none          -          -                   hard_bounce
 none          import       confirmed     imported   -                   -
@@ -25,6 +26,7 @@ none          expire       none          -          -                   -
 pending       sign_up      pending       requested  confirm             -
 pending       confirm      confirmed     confirmed  welcome             -
 pending       unsubscribe  unsubscribed  withdrawn  -                   -
+pending       undo         pending       -          -                   -
 pending       complaint    unsubscribed  withdrawn  -                   complaint
 pending       hard_bounce  pending       -          -                   hard_bounce
 pending       import       confirmed     imported   -                   -
@@ -32,6 +34,7 @@ pending       expire       none          expired    -                   -
 confirmed     sign_up      confirmed     -          already_subscribed  -
 confirmed     confirm      confirmed     -          -                   -
 confirmed     unsubscribe  unsubscribed  withdrawn  -                   -
+confirmed     undo         confirmed     -          -                   -
 confirmed     complaint    unsubscribed  withdrawn  -                   complaint
 confirmed     hard_bounce  confirmed     -          -                   hard_bounce
 confirmed     import       confirmed     -          -                   -
@@ -39,6 +42,7 @@ confirmed     expire       confirmed     -          -                   -
 unsubscribed  sign_up      pending       requested  confirm             -
 unsubscribed  confirm      unsubscribed  -          -                   -
 unsubscribed  unsubscribe  unsubscribed  -          -                   -
+unsubscribed  undo         confirmed     confirmed  -                   -
 unsubscribed  complaint    unsubscribed  -          -                   complaint
 unsubscribed  hard_bounce  unsubscribed  -          -                   hard_bounce
 unsubscribed  import       unsubscribed  -          -                   -

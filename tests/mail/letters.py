@@ -20,6 +20,7 @@ LETTERHEAD = Letterhead(
     pitch="Every other Thursday: one long read about ports.",
     promise="About two mails a month. Leaving takes one click.",
     postal_address="Harbour Media Ltd\n12 Quay Street\nBristol",
+    locale="en",
     host="news.example.org",
 )
 LETTER = Letter(42, AT, "Reader@Example.org", ACTION, UNSUBSCRIBE)

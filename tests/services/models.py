@@ -18,6 +18,7 @@ class Joined:
     episode: int
     requested_at: datetime
     confirmed_at: datetime | None = None
+    left_at: datetime | None = None
     id: UUID | None = None
 
 
@@ -97,10 +98,22 @@ class Model:
     def leave(self, known: Joined, *, why: str) -> None:
         if self.joined.get((known.email, known.slug)) is not known:
             return
-        if why in {"unsubscribe", "complaint"}:
+        if why in {"unsubscribe", "complaint"} and known.status != "unsubscribed":
+            known.left_at = self.now if known.status == "confirmed" else None
             known.status = "unsubscribed"
         if why in {"complaint", "hard_bounce"}:
             self.blocked.add(known.email)
+
+    def undo(self, known: Joined) -> str:
+        if self.joined.get((known.email, known.slug)) is not known:
+            return "too_late"
+        if known.status == "confirmed":
+            return "already_confirmed"
+        is_fresh = known.left_at is not None and self.now - known.left_at < 15 * MINUTE
+        if known.status != "unsubscribed" or not is_fresh or known.email in self.blocked:
+            return "too_late"
+        known.status = "confirmed"
+        return "confirmed"
 
     def add(self, email: str, slug: str) -> str:
         known = self.joined.get((email, slug))

@@ -21,6 +21,7 @@ from app.services.commands import (
     Result,
     SignUp,
     Source,
+    Undo,
     Unsubscribe,
 )
 from app.services.consents import Report
@@ -114,6 +115,9 @@ class Door:
 
     async def leave(self, email: str = ANN) -> Unsubscribe:
         return Unsubscribe(subscription=(await self.joined(email))["id"], source=PAGE)
+
+    async def undo(self, email: str = ANN) -> Undo:
+        return Undo(subscription=(await self.joined(email))["id"], source=PAGE)
 
     async def complain(self, email: str = ANN) -> Complain:
         source = Source(method="complaint")

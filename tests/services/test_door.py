@@ -18,6 +18,7 @@ none         import      done              confirmed    imported  -             
 pending      sign_up     accepted          pending      requested confirm            -
 pending      confirm     confirmed         confirmed    confirmed welcome            -
 pending      unsubscribe left              unsubscribed withdrawn -                  -
+pending      undo        too_late          pending      -         -                  -
 pending      complaint   left              unsubscribed withdrawn -                  complaint
 pending      hard_bounce left              pending      -         -                  hard_bounce
 pending      import      done              confirmed    imported  -                  -
@@ -25,6 +26,7 @@ pending      expire      done              none         expired   -             
 confirmed    sign_up     accepted          confirmed    -         already_subscribed -
 confirmed    confirm     already_confirmed confirmed    -         -                  -
 confirmed    unsubscribe left              unsubscribed withdrawn -                  -
+confirmed    undo        already_confirmed confirmed    -         -                  -
 confirmed    complaint   left              unsubscribed withdrawn -                  complaint
 confirmed    hard_bounce left              confirmed    -         -                  hard_bounce
 confirmed    import      unchanged         confirmed    -         -                  -
@@ -32,6 +34,7 @@ confirmed    expire      unchanged         confirmed    -         -             
 unsubscribed sign_up     accepted          pending      requested confirm            -
 unsubscribed confirm     left_since        unsubscribed -         -                  -
 unsubscribed unsubscribe left              unsubscribed -         -                  -
+unsubscribed undo        too_late          unsubscribed -         -                  -
 unsubscribed complaint   left              unsubscribed -         -                  complaint
 unsubscribed hard_bounce left              unsubscribed -         -                  hard_bounce
 unsubscribed import      unchanged         unsubscribed -         -                  -
@@ -50,6 +53,8 @@ async def command(door: Door, event: str, email: str) -> Command:
             return await door.click()
         case "unsubscribe":
             return await door.leave(email)
+        case "undo":
+            return await door.undo(email)
         case "complaint":
             return await door.complain(email)
         case "hard_bounce":

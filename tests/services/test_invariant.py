@@ -29,6 +29,7 @@ from app.services.commands import (
     Import,
     SignUp,
     Source,
+    Undo,
     Unsubscribe,
 )
 from app.services.house import House
@@ -46,6 +47,7 @@ WHAT = st.one_of(
     st.tuples(st.just("confirm"), WHICH),
     st.tuples(st.just("confirm"), st.just(0)),
     st.tuples(st.just("unsubscribe"), WHICH),
+    st.tuples(st.just("undo"), WHICH),
     st.tuples(st.just("complaint"), st.integers(20, 50)),
     st.tuples(st.just("hard_bounce"), st.integers(20, 50)),
     st.tuples(st.just("expire"), WHICH),
@@ -144,6 +146,8 @@ class Subscriptions(RuleBasedStateMachine):
         if kind == "expire":
             before = self.model.now - RETENTION
             return Expire(subscription=known.id, before=before), self.model.expire(known)
+        if kind == "undo":
+            return Undo(subscription=known.id, source=SOURCE), self.model.undo(known)
         self.model.leave(known, why=kind)
         made: dict[str, Command] = {
             "unsubscribe": Unsubscribe(subscription=known.id, source=SOURCE),

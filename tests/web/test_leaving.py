@@ -1,5 +1,6 @@
 """Leaving: no body, no age and no erasure keeps anybody in (RFC 8058)."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from app.db import tables
 from app.db.engine import Engine
+from app.domain.subscription import Why
 from app.services.house import House
 from app.tokens import Purpose, pack
 from tests.conftest import Clock, DeliverAll, SignUp, links_in
@@ -121,6 +123,65 @@ async def test_leaving_what_never_was_is_well(
 ) -> None:
     token = house.tokens.sign(Purpose.UNSUBSCRIBE, pack(uuid4()), clock.now)
     await _leave_what_is_gone(client, f"/unsubscribe/{token}", stored)
+
+
+@pytest.fixture
+async def joined(client: httpx.AsyncClient, sign_up: SignUp, paths: Paths) -> dict[str, str]:
+    """The links of somebody who is confirmed."""
+    await sign_up()
+    links = await paths()
+    await client.post(links["confirm"])
+    return links
+
+
+async def test_who_left_by_mistake_presses_one_button(
+    client: httpx.AsyncClient, joined: dict[str, str], rows: Rows, clock: Clock
+) -> None:
+    path = joined["unsubscribe"]
+    left = html(await client.post(path), 200)
+    assert f'action="{path}/undo"' in left
+    assert "You are still subscribed" in html(await client.post(f"{path}/undo"), 200)
+    assert "You are still subscribed" in html(await client.post(f"{path}/undo"), 200)
+    assert [row["status"] for row in await rows(tables.subscriptions)] == ["confirmed"]
+    await client.post(path)
+    clock.advance(minutes=15)
+    assert f'action="{path}/undo"' not in html(await client.post(path), 200)
+    late = html(await client.post(f"{path}/undo"), 410)
+    assert "Too late to undo" in late
+    assert 'href="/newsletters/insights"' in late
+    assert [row["status"] for row in await rows(tables.subscriptions)] == ["unsubscribed"]
+
+
+async def test_a_reason_may_be_given_and_is_one_of_four(
+    client: httpx.AsyncClient, joined: dict[str, str], rows: Rows
+) -> None:
+    path = joined["unsubscribe"]
+    left = html(await client.post(path), 200)
+    values = re.findall(r'name="reason" type="radio" value="(\w+)"', left)
+    assert values == [why.value for why in Why]
+    for value in values:
+        told = await client.post(f"{path}/reason", data={"reason": value})
+        assert "Thank you for your answer" in html(told, 200)
+        assert [row["left_because"] for row in await rows(tables.subscriptions)] == [value]
+    for bad in ({"reason": "<script>"}, {"reason": ""}, {"x": "1"}):
+        html(await client.post(f"{path}/reason", data=bad), 422)
+    assert (await client.post(f"{path}/reason", json={"reason": "other"})).status_code == 415
+    assert [row["left_because"] for row in await rows(tables.subscriptions)] == [values[-1]]
+
+
+async def test_only_the_link_to_leave_undoes_and_explains(
+    client: httpx.AsyncClient, joined: dict[str, str], house: House, clock: Clock, stored: Stored
+) -> None:
+    await client.post(joined["unsubscribe"])
+    before = await stored()
+    other = joined["confirm"].rpartition("/")[2]
+    for action, data in (("undo", None), ("reason", {"reason": "other"})):
+        html(await client.post(f"/unsubscribe/{other}/{action}", data=data), 404)
+        html(await client.get(f"{joined['unsubscribe']}/{action}"), 405)
+    nobody = house.tokens.sign(Purpose.UNSUBSCRIBE, pack(uuid4()), clock.now)
+    html(await client.post(f"/unsubscribe/{nobody}/undo"), 410)
+    html(await client.post(f"/unsubscribe/{nobody}/reason", data={"reason": "other"}), 200)
+    assert await stored() == before
 
 
 def _purge(connection: Connection) -> None:

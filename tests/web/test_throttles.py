@@ -26,7 +26,7 @@ from tests.web.redis import redis
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("open_house"), on_sqlite]
 
-SAME = "Too many requests came from you or from all visitors. Try again later."
+SAME = "There were too many requests. Please try again a little later."
 PROXY = (ip_network("127.0.0.0/8"),)
 
 Open = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]

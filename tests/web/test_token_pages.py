@@ -37,7 +37,7 @@ CSP = {
 @pytest.fixture
 async def links(sign_up: SignUp, paths: Paths) -> dict[str, str]:
     """The links of somebody who has signed up."""
-    await sign_up(name="Ann", locale="de")
+    await sign_up(name="Ann", locale="en-GB")
     return await paths()
 
 
@@ -66,7 +66,7 @@ async def test_confirming_twice_is_confirming_once(
     [subscription] = after["subscriptions"]
     assert (subscription["status"], subscription["confirmed_at"]) == ("confirmed", clock.now)
     [subscriber] = after["subscribers"]
-    assert (subscriber["name"], subscriber["locale"]) == ("Ann", "de")
+    assert (subscriber["name"], subscriber["locale"]) == ("Ann", "en-GB")
     assert [row["kind"] for row in after["outbox"]] == ["confirm", "welcome"]
     assert "already" in html(await client.post(links["confirm"]), 200)
     assert "already" in html(await client.get(links["confirm"]), 200)

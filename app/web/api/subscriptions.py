@@ -168,9 +168,7 @@ async def _refused(
     faults = {fault.pointer.removeprefix("/"): fault.detail for fault in problem.faults}
     shown = {name: fields.get(name, "") for name in ("email", "name")}
     values = {**shown, "consent": fields.get("consent") is True}
-    response = rendering.sign_up_form(catalog, newsletter, values, faults, 422)
-    response.headers["Vary"] = negotiation.VARY
-    return response
+    return rendering.sign_up_form(request, catalog, newsletter, values, faults, headers)
 
 
 async def _catalog_or_none(site: Site) -> Catalog | None:

@@ -7,11 +7,11 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.engine import Connection
 
 from app.db import subscriptions
-from app.db.newsletters import Newsletter
+from app.db.subscriptions import Subscription
 from app.domain.errors import NotFound
 from app.domain.subscription import Status
 from app.services import links
-from app.services.commands import Answer, Confirm
+from app.services.commands import Answer, Confirm, Done
 from app.services.house import House
 from app.services.links import ConfirmLink
 from app.tokens import TokenError
@@ -30,14 +30,15 @@ PAGES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/confirm/{token}", response_class=HTMLResponse, responses=PAGES)
-async def show(token: str, site: AnySite) -> HTMLResponse:
+async def show(token: str, request: Request, site: AnySite) -> HTMLResponse:
     """Show one button. Nothing changes: mail scanners follow links."""
     link = _link(site, token)
-    newsletter, answer = await site.engine.read(_look, site.house, link)
-    if answer is None and newsletter is not None:
-        context = {"newsletter": newsletter, "token": token}
-        return rendering.page("confirm.html", context, headers=rendering.PRIVATE)
-    return _answered(answer or Answer.LINK_EXPIRED, newsletter)
+    done = await site.engine.read(_look, site.house, link)
+    if done.answer is Answer.UNCHANGED:
+        context = {"newsletter": done.newsletter, "token": token}
+        language = rendering.language_of(request, done.newsletter, done.locale)
+        return rendering.page(language, "confirm.html", context, headers=rendering.PRIVATE)
+    return _answered(request, done)
 
 
 @router.post("/confirm/{token}", response_class=HTMLResponse, responses=PAGES)
@@ -53,7 +54,7 @@ async def confirm(token: str, request: Request, site: AnySite) -> HTMLResponse:
             source=site.source(request, "page"),
         )
     )
-    return _answered(done.answer, done.newsletter)
+    return _answered(request, done)
 
 
 def _link(site: Site, token: str) -> ConfirmLink:
@@ -64,25 +65,29 @@ def _link(site: Site, token: str) -> ConfirmLink:
         raise NotFound(detail) from error
 
 
-def _look(
-    connection: Connection, house: House, link: ConfirmLink
-) -> tuple[Newsletter | None, Answer | None]:
-    """Return the newsletter, and what confirming would answer if it would change nothing."""
+def _look(connection: Connection, house: House, link: ConfirmLink) -> Done:
+    """Return what confirming would answer; UNCHANGED if it is still to be done."""
     row = subscriptions.read(connection, link.subscription)
     if row is None:
-        return None, Answer.LINK_EXPIRED
+        return Done(Answer.LINK_EXPIRED)
     newsletter = house.catalog.current(connection).newsletters[row.newsletter]
+    return Done(_answer(row, link), newsletter, row.locale or row.pending_locale)
+
+
+def _answer(row: Subscription, link: ConfirmLink) -> Answer:
     if row.generation != link.generation or row.status is Status.UNSUBSCRIBED:
-        return newsletter, Answer.LEFT_SINCE
+        return Answer.LEFT_SINCE
     if row.status is Status.CONFIRMED:
-        return newsletter, Answer.ALREADY_CONFIRMED
-    return newsletter, Answer.LINK_EXPIRED if link.expired else None
+        return Answer.ALREADY_CONFIRMED
+    return Answer.LINK_EXPIRED if link.expired else Answer.UNCHANGED
 
 
-def _answered(answer: Answer, newsletter: Newsletter | None) -> HTMLResponse:
+def _answered(request: Request, done: Done) -> HTMLResponse:
+    answer, newsletter = done.answer, done.newsletter
+    language = rendering.language_of(request, newsletter, done.locale)
     if newsletter is not None and answer in {Answer.CONFIRMED, Answer.ALREADY_CONFIRMED}:
         context = {"newsletter": newsletter, "already": answer is Answer.ALREADY_CONFIRMED}
-        return rendering.page("confirmed.html", context, headers=rendering.PRIVATE)
+        return rendering.page(language, "confirmed.html", context, headers=rendering.PRIVATE)
     left = "You have left this newsletter since this mail was sent, so its link is void."
     late = "Links in confirmation mails work for a limited time, and this one is too old."
     again = newsletter and {"url": f"/newsletters/{newsletter.slug}", "label": "Sign up again"}
@@ -92,4 +97,4 @@ def _answered(answer: Answer, newsletter: Newsletter | None) -> HTMLResponse:
         "status": 410,
         "action": again,
     }
-    return rendering.page("problem.html", context, 410, rendering.PRIVATE)
+    return rendering.page(language, "problem.html", context, 410, rendering.PRIVATE)

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from app.domain.errors import NotFound
+from app.languages.catalogs import ENGLISH
 from app.mail import maildir
 from app.web import rendering
 from app.web.envelope import CSP
@@ -25,14 +26,14 @@ def router_of(folder: Path) -> APIRouter:
 
     @router.get("/dev/mail")
     def mailbox() -> HTMLResponse:
-        return rendering.page("mailbox.html", {"mails": maildir.read_all(folder)})
+        return rendering.page(ENGLISH, "mailbox.html", {"mails": maildir.read_all(folder)})
 
     @router.get("/dev/mail/{key}")
     def mail(key: str) -> HTMLResponse:
         found = _read(folder, key)
         context = {"mail": found, "links": list(dict.fromkeys(_LINK.findall(found.text)))}
         csp = {"Content-Security-Policy": f"{CSP}; frame-src 'self'"}
-        return rendering.page("mail.html", context, headers=csp)
+        return rendering.page(ENGLISH, "mail.html", context, headers=csp)
 
     @router.get("/dev/mail/{key}/html")
     def html(key: str) -> HTMLResponse:

@@ -1,6 +1,6 @@
 """The hosted sign-up page, and where a browser goes after it."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from app.db import policies
@@ -14,33 +14,35 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def home(site: AnySite) -> HTMLResponse:
+async def home(request: Request, site: AnySite) -> HTMLResponse:
     """List what people can sign up to."""
     catalog = await site.catalog()
-    return rendering.page("home.html", {"newsletters": list(catalog.newsletters.values())})
+    context = {"newsletters": list(catalog.newsletters.values())}
+    return rendering.page(rendering.language_of(request), "home.html", context)
 
 
 @router.get("/newsletters/{slug}")
-async def form(slug: str, site: AnySite) -> HTMLResponse:
+async def form(slug: str, request: Request, site: AnySite) -> HTMLResponse:
     """Show the sign-up form of a newsletter."""
     catalog = await site.catalog()
-    return rendering.sign_up_form(catalog, _newsletter(catalog, slug))
+    return rendering.sign_up_form(request, catalog, _newsletter(catalog, slug))
 
 
 @router.get("/newsletters/{slug}/thank-you")
-async def thank_you(slug: str, site: AnySite) -> HTMLResponse:
+async def thank_you(slug: str, request: Request, site: AnySite) -> HTMLResponse:
     """Tell where to look for the mail."""
     newsletter = _newsletter(await site.catalog(), slug)
-    return rendering.page("thank_you.html", {"newsletter": newsletter})
+    language = rendering.language_of(request, newsletter)
+    return rendering.page(language, "thank_you.html", {"newsletter": newsletter})
 
 
 @router.get("/privacy")
-async def privacy(site: AnySite) -> HTMLResponse:
+async def privacy(request: Request, site: AnySite) -> HTMLResponse:
     """Show the current privacy policy, for whoever has no page of their own for it."""
     policy = await site.engine.read(policies.current)
     if policy is None:
         raise NotFound("No privacy policy has been published yet.")
-    return rendering.page("privacy.html", {"policy": policy})
+    return rendering.page(rendering.language_of(request), "privacy.html", {"policy": policy})
 
 
 def _newsletter(catalog: Catalog, slug: str) -> Newsletter:
