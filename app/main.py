@@ -29,6 +29,7 @@ from app.settings import Settings, SettingsError
 from app.tokens import Tokens
 from app.web import handlers, problems, rendering
 from app.web.api import (
+    challenges,
     feedback,
     health,
     newsletters,
@@ -77,6 +78,7 @@ def house_of(settings: Settings) -> House:
         confirm_ttl=settings.confirm_ttl,
         confirm_cooldown=settings.confirm_cooldown,
         confirm_rate=settings.confirm_rate,
+        proof_of_work=settings.proof_of_work,
         mail_rates=settings.mail_rate,
         domain_rates=settings.mail_domain_rates,
         bounce_address=_bounce_address_of(settings),
@@ -253,6 +255,7 @@ async def open_worker(settings: Settings, engine: Engine, house: House) -> Async
 def _add_routes(app: FastAPI, dev: Settings | None) -> None:
     for module in (
         api_subscriptions,
+        challenges,
         newsletters,
         policies,
         subscribers,

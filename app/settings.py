@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     rate_limit_url: SecretStr | None = None
     client_rate: Annotated[tuple[Rate, ...], NoDecode] = (Rate(20, 60), Rate(200, 3_600))
     public_rate: Annotated[tuple[Rate, ...], NoDecode] = (Rate(100, 1),)
+    proof_of_work: bool = False
     base_url: str = ""
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     hash_key: SecretStr = SecretStr("")

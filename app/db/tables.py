@@ -260,6 +260,13 @@ breakers = Table(
     Column("opened_at", Time, comment="since when it is known to be open"),
 )
 
+spent_challenges = Table(
+    "spent_challenges",
+    metadata,
+    Column("challenge", Bytewise, primary_key=True),
+    Column("expires_at", Time, nullable=False, index=True),
+)
+
 feedback_events = Table(
     "feedback_events",
     metadata,

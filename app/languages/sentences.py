@@ -49,6 +49,7 @@ DETAILS = (
     marked("Links in confirmation mails work for a limited time, and this one is too old."),
 )
 FAULTS = (
+    marked("The check that keeps robots out did not succeed. Please send the form again."),
     marked("Enter a valid e-mail address, such as name@example.org."),
     marked("Use at most 64 characters before the @."),
     marked("Use at most 254 characters."),

@@ -22,6 +22,14 @@ class Source:
     actor: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A challenge that was solved, and until when that counts: once."""
+
+    challenge: str
+    expires_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignUp:
     """Somebody, perhaps not the owner of the address, asks for a newsletter."""
@@ -33,6 +41,7 @@ class SignUp:
     wording: str | None = None
     name: str | None = None
     locale: str | None = None
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

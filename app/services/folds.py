@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from app.db import budgets, consents, outbox, suppressions
+from app.db import budgets, challenges, consents, outbox, suppressions
 from app.db import subscriptions as rows
 from app.db.newsletters import Newsletter
 from app.db.policies import Policy
@@ -52,6 +52,7 @@ class Fold:
     rows: dict[UUID, Subscription]
     agreed: dict[tuple[UUID, int], Any]
     last_agreed: dict[UUID, Any]
+    unspent: set[str]
     new_owners: dict[str, Subscription] = field(default_factory=dict)
     changed: dict[UUID, Subscription] = field(default_factory=dict)
     events: list[dict[str, object]] = field(default_factory=list)
@@ -62,11 +63,13 @@ class Fold:
 
 
 def load(connection: Connection, commands: Sequence[Command], house: House) -> Fold:
-    """Read all that the commands touch: budgets first, then rows by id, so nobody deadlocks."""
+    """Read all that the commands touch: proofs and budgets, then rows by id: nobody deadlocks."""
     now = house.clock()
     catalog = house.catalog.current(connection)
     requests = {id(c): _resolve(c, catalog, house) for c in commands if isinstance(c, SignUp)}
     asked = [r for r in requests.values() if isinstance(r, Request)]
+    proofs = [c.proof for c in commands if isinstance(c, SignUp) and c.proof]
+    unspent = challenges.spend(connection, {p.challenge: p.expires_at for p in proofs})
     locked = budgets.lock(connection, [key for r in asked for key in (r.own, r.whole)])
     keys = {c.address.key for c in commands if isinstance(c, SignUp | Import)}
     owners = rows.find(connection, keys)
@@ -88,6 +91,7 @@ def load(connection: Connection, commands: Sequence[Command], house: House) -> F
         rows=locked_rows,
         agreed=consents.requested(connection, links),
         last_agreed=consents.last_agreed(connection, undone),
+        unspent=unspent,
     )
 
 

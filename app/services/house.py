@@ -27,7 +27,8 @@ def utc_now() -> datetime:
 class House:
     """One installation, as values.
 
-    `confirm_rate` is how many confirmation mails may leave before some of them wait. `mail_rates`
+    `confirm_rate` is how many confirmation mails may leave before some of them wait;
+    `proof_of_work` tells whether a public sign-up needs a solved challenge. `mail_rates`
     hold for all mail, `domain_rates` for the domain of the recipient; bounces come to
     `bounce_address` if there is one, else to the sender; `dkim` signs all mail. `clock` is this
     process's; `shared_clock` is the database's, for what workers agree on.
@@ -39,6 +40,7 @@ class House:
     confirm_ttl: timedelta = timedelta(days=7)
     confirm_cooldown: timedelta = timedelta(minutes=15)
     confirm_rate: Rate | None = None
+    proof_of_work: bool = False
     mail_rates: tuple[Rate, ...] = ()
     domain_rates: Mapping[str, Rate] = field(default_factory=dict)
     bounce_address: str | None = None

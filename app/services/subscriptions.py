@@ -11,7 +11,7 @@ from app.db.subscriptions import Subscription
 from app.domain import budget, subscription
 from app.domain.errors import Problem
 from app.domain.subscription import BLOCKING, UNDO_FOR, Event, Kind, Reason, Status
-from app.services import folds
+from app.services import challenges, folds
 from app.services.commands import (
     Answer,
     Bounce,
@@ -76,6 +76,10 @@ def _sign_up(fold: Fold, command: SignUp) -> Result:
     request = fold.requests[id(command)]
     if isinstance(request, Problem):
         return request
+    if command.proof:
+        if command.proof.challenge not in fold.unspent:
+            return challenges.refused()
+        fold.unspent.remove(command.proof.challenge)
     done = Done(Answer.ACCEPTED, request.newsletter)
     row = folds.row_of(fold, command.address, request.newsletter.slug)
     change = subscription.step(row.status, Event.SIGN_UP)

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from app.db.newsletters import Newsletter
 from app.languages.catalogs import Language, accepted, choose, day, translations
 from app.services.catalog import Catalog
+from app.web.deps import Site
 from app.web.envelope import CSP
 
 PAGES = Path(__file__).parent / "pages"
@@ -25,6 +26,8 @@ PRIVATE = {
     "X-Robots-Tag": "noindex",
 }
 """For pages whose address is a secret."""
+
+_SCRIPTED = "script-src 'self'; connect-src 'self'"
 
 
 @cache
@@ -89,6 +92,7 @@ def sign_up_form(
     headers: dict[str, str] | None = None,
 ) -> HTMLResponse:
     """Return the hosted form, empty or with what was typed and what is wrong with it."""
+    site: Site = request.app.state.site
     status = 422 if faults else 200
     context = {
         "newsletter": newsletter,
@@ -96,8 +100,12 @@ def sign_up_form(
         "policy": catalog.policies[0] if catalog.policies else None,
         "values": {"email": "", "name": "", "consent": False, **(values or {})},
         "faults": faults or {},
+        "has_challenge": site.house.proof_of_work,
     }
-    headers = {"Content-Security-Policy": _csp(newsletter), **(headers or {})}
+    policy = _csp(newsletter)
+    if site.house.proof_of_work:
+        policy = policy.replace("default-src 'none'", f"default-src 'none'; {_SCRIPTED}")
+    headers = {"Content-Security-Policy": policy, **(headers or {})}
     return page(language_of(request, newsletter), "sign_up.html", context, status, headers)
 
 

@@ -12,7 +12,7 @@ import structlog
 from app.db.engine import Engine
 from app.db.wakeups import Wakeups
 from app.mail.transport import Transport
-from app.services import breakers, retention
+from app.services import breakers, challenges, retention
 from app.services.house import House
 from app.worker.deliver import Delivery
 
@@ -34,6 +34,7 @@ async def sweep(engine: Engine, house: House, unconfirmed_retention: timedelta) 
     while True:
         seconds = _SWEEP_AFTER_FAILURE
         try:
+            await engine.write(challenges.forget, house)
             count = await engine.write(retention.expire_unconfirmed, house, unconfirmed_retention)
             seconds = _SWEEP_AGAIN if count else _SWEEP_EVERY
         except Exception as error:  # noqa: BLE001 - the top of the loop: log, and go on

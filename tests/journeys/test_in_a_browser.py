@@ -43,6 +43,17 @@ async def page(chromium: str) -> AsyncIterator[Page]:
 
 
 @pytest.fixture
+async def scripted(chromium: str) -> AsyncIterator[Page]:
+    """A browser as most people have it."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIETLY)
+        page = await browser.new_page()
+        page.set_default_timeout(30_000)
+        yield page
+        await browser.close()
+
+
+@pytest.fixture
 def house(tmp_path: Path) -> Iterator[Installation]:
     with installed(tmp_path) as made:
         yield made
@@ -102,6 +113,25 @@ async def test_a_stranger_tries_everything_out_in_a_browser(
     house.started.clear()
     assert start_dev(house, port) == key
     assert _proof(url, key) == ["requested", "confirmed", "withdrawn"]
+
+
+async def test_a_browser_does_the_work_that_keeps_robots_out(
+    house: Installation, scripted: Page, page: Page
+) -> None:
+    house.environment["NEWSLETTER_PROOF_OF_WORK"] = "1"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    start_dev(house, port)
+    faults: list[str] = []
+    scripted.on("pageerror", lambda error: faults.append(str(error)))
+    scripted.on("console", lambda message: faults.append(message.text))
+    for email in ("ann@example.org", "bob@example.org"):
+        await sign_up(scripted, url, email)
+        await expect(scripted).to_have_url(f"{url}/newsletters/insights/thank-you", timeout=30_000)
+    assert faults == [], "the policy of the page lets its script do its work"
+    await sign_up(page, url, "robot@example.org")
+    await expect(page.get_by_text("The check that keeps robots out")).to_be_visible()
+    await expect(page.get_by_text("This form needs JavaScript")).to_be_visible()
 
 
 def _proof(url: str, key: str) -> list[str]:

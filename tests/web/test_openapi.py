@@ -48,6 +48,7 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
     }
     assert named == {
         "POST /v1/subscriptions": "202 303 400 413 415 422 429 503",
+        "GET /v1/challenge": "200 404",
         "GET /v1/newsletters/{slug}/form": "200 404 503",
         "GET /v1/newsletters": "200 401 503",
         "POST /v1/newsletters": "201 400 401 403 409 413 415 422 503",
@@ -92,6 +93,7 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
     }
     assert closed == {p for p in document["paths"] if p.startswith("/v1/")} - {
         "/v1/subscriptions",
+        "/v1/challenge",
         "/v1/newsletters/{slug}/form",
         "/v1/feedback/{provider}",  # each provider proves itself in its own way
     }

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from app.db.newsletters import Newsletter
 from app.domain.errors import Fault, Invalid, Problem, TooMany, Unavailable
+from app.services import challenges
 from app.services.catalog import Catalog
 from app.services.commands import SignUp
 from app.web import bodies, negotiation, problems, rendering
@@ -42,6 +43,9 @@ class SignUpBody(Strict):
     name: PersonName | None = None
     locale: Locale | None = None
     page_url: str | None = None
+    altcha: str | None = Field(
+        None, max_length=2_000, description="A solved challenge, if this installation asks for one"
+    )
     website: str | None = Field(None, description="Leave empty: only robots fill it.")
 
 
@@ -122,6 +126,7 @@ async def _submit(request: Request, site: Site, fields: dict[str, Any]) -> Newsl
     body = bodies.checked(SignUpBody, fields)
     if body.website:
         return (await site.catalog()).newsletter(body.newsletter)
+    proof = challenges.check(site.house, body.altcha) if site.house.proof_of_work else None
     method = "api" if bodies.is_json(request) else "form"
     done = await site.groups.submit(
         SignUp(
@@ -131,6 +136,7 @@ async def _submit(request: Request, site: Site, fields: dict[str, Any]) -> Newsl
             wording=body.wording,
             name=body.name or None,
             locale=body.locale,
+            proof=proof,
             source=site.source(request, method, body.page_url),
         )
     )
