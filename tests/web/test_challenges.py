@@ -154,6 +154,7 @@ async def test_the_hosted_form_brings_the_script_and_no_other_may_run(
     page = html(answer, 200)
     assert 'data-challenge="/v1/challenge"' in page
     assert "<script src=" in page
+    assert '<noscript><p class="fault">This form needs JavaScript' in page
     assert "run no scripts" not in page
     assert "script-src 'self'; connect-src 'self'" in answer.headers["content-security-policy"]
     plain = await client.get("/newsletters/insights")
