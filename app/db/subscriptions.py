@@ -203,6 +203,14 @@ def unconfirmed(connection: Connection, before: datetime, limit: int) -> list[UU
     )
 
 
+def of_subscribers(connection: Connection, subscriber_ids: Collection[UUID]) -> set[UUID]:
+    """Return the ids of all subscriptions of these people."""
+    if not subscriber_ids:
+        return set()
+    owned = bulk.any_of(connection, subscriptions.c.subscriber_id, subscriber_ids)
+    return set(connection.scalars(select(subscriptions.c.id).where(owned)))
+
+
 def of_subscriber(connection: Connection, subscriber_id: UUID) -> list[Subscription]:
     """Return all subscriptions of one person without locking them."""
     statement = select(*_COLUMNS).join_from(subscriptions, subscribers)

@@ -24,7 +24,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignUp:
-    """Somebody, perhaps not the owner of the address, asks for a newsletter."""
+    """Somebody asks for a newsletter; it need not be the owner of the address.
+
+    `proven`: it is, by a link that was mailed just now. Then there is nothing left to confirm.
+    """
 
     address: Address
     source: Source
@@ -33,6 +36,22 @@ class SignUp:
     wording: str | None = None
     name: str | None = None
     locale: str | None = None
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskLink:
+    """Somebody wants the link to change everything mailed to an address."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """The subscriber wants to be forgotten (GDPR article 17)."""
+
+    subscriber: UUID
+    source: Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +131,18 @@ class Expire:
 
 
 Command = (
-    SignUp | Confirm | Unsubscribe | Undo | Pause | Explain | Complain | Bounce | Import | Expire
+    SignUp
+    | AskLink
+    | Confirm
+    | Unsubscribe
+    | Undo
+    | Pause
+    | Explain
+    | Erase
+    | Complain
+    | Bounce
+    | Import
+    | Expire
 )
 
 
