@@ -20,6 +20,7 @@ from app.domain.budget import Budget
 from app.domain.consent import PERSONAL, SALT_BYTES, Act, Head, Place
 from app.domain.errors import Problem
 from app.domain.subscription import Change, Kind, Mail, Reason
+from app.services import breakers
 from app.services.catalog import Catalog
 from app.services.commands import (
     Answer,
@@ -211,6 +212,7 @@ def mail(fold: Fold, row: Subscription, kind: Mail) -> dict[str, Any]:
         "sequence": row.head.sequence if kind is Mail.CONFIRM else None,
         "priority": 0 if kind is Mail.CONFIRM else 1,
         "state": "waiting",
+        "outcome": None,
         "due_at": fold.now,
         "created_at": fold.now,
     }
@@ -223,10 +225,12 @@ def write(connection: Connection, fold: Fold) -> None:
     rows.remove(connection, fold.removed)
     rows.save(connection, fold.changed.values())
     consents.append(connection, fold.events)
-    outbox.add(connection, fold.mails)
     suppressions.add(connection, fold.suppress, fold.now)
     rows.fill(connection, fold.confirmed)
     suppressions.lift(connection, {row.email_hash for row in fold.confirmed}, Reason.ERASED)
     if fold.removed:
         consents.redact(connection, {row.id for row in fold.removed})
         rows.remove_orphans(connection, {row.subscriber_id for row in fold.removed})
+    # Last: all processes share the line, and wait for each other only from here on.
+    breakers.hold_back(connection, fold.house, fold.mails, fold.now)
+    outbox.add(connection, fold.mails)

@@ -20,7 +20,7 @@ from app.domain.subscription import SELF_SERVICE_FOR, Mail
 from app.languages import catalogs as languages
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import links, paces, return_paths, subscriptions
+from app.services import breakers, links, paces, return_paths, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
 from app.services.paces import Pace
@@ -254,13 +254,17 @@ def retry(
 
 
 def resume(connection: Connection, house: House, transport: str | None) -> list[str]:
-    """Let mail leave at once through every transport that rests, or one; return their names."""
+    """Let mail leave at once through every transport that rests, or one; return their names.
+
+    Without a name also what the circuit breaker on confirmation mails holds back: `confirm`.
+    """
+    # The breaker first, then mail, then transports, as others lock them: nobody deadlocks.
+    released = transport is None and breakers.release(connection, house)
     resting = sorted(transports.read_all(connection))
     resumed = [name for name in resting if transport in {None, name}]
     if resumed:
-        # Mail first, then transports, as claims and settles lock them: nobody deadlocks.
         outbox.hasten(connection, house.shared_clock(connection))
         for name in resumed:
             transports.resume(connection, name)
         outbox.wake(connection)
-    return resumed
+    return [*resumed, Mail.CONFIRM.value] if released else resumed
