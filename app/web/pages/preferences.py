@@ -62,11 +62,17 @@ async def ask(request: Request) -> HTMLResponse:
 @router.post(
     "/preferences",
     response_class=HTMLResponse,
-    responses={200: PAGES[200], 503: PAGES[503], **_REFUSALS},
+    responses={
+        200: PAGES[200],
+        503: PAGES[503],
+        **_REFUSALS,
+        **problems.documented(429, page=True),
+    },
     openapi_extra=_BODY,
 )
 async def mail_link(request: Request, site: AnySite) -> HTMLResponse:
     """Mail the link to change everything; the answer does not tell whether we know the address."""
+    await site.admit(request)
     fields = await bodies.form_fields(request, Asked.model_fields)
     try:
         asked = bodies.checked(Asked, {"email": "", **fields})
