@@ -123,6 +123,15 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remind:
+    """Nobody has confirmed for a day, and the newsletter reminds once."""
+
+    subscription: UUID
+    address: Address
+    newsletter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
     """Nobody confirmed since `before`."""
 
@@ -142,6 +151,7 @@ Command = (
     | Complain
     | Bounce
     | Import
+    | Remind
     | Expire
 )
 

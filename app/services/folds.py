@@ -30,6 +30,7 @@ from app.services.commands import (
     Done,
     Erase,
     Import,
+    Remind,
     SignUp,
     Source,
     Undo,
@@ -81,10 +82,10 @@ def load(connection: Connection, commands: Sequence[Command], house: House) -> F
     catalog = house.catalog.current(connection)
     requests = {id(c): _resolve(c, catalog, house) for c in commands if isinstance(c, SignUp)}
     asked = [r for r in requests.values() if isinstance(r, Request)]
-    links_asked = [link_budgets(house, c) for c in commands if isinstance(c, AskLink)]
-    wanted = [(r.own, r.whole) for r in asked] + links_asked
+    counted = [budgets_of(house, c) for c in commands if isinstance(c, AskLink | Remind)]
+    wanted = [(r.own, r.whole) for r in asked] + counted
     locked = budgets.lock(connection, [key for pair in wanted for key in pair])
-    keys = {c.address.key for c in commands if isinstance(c, SignUp | AskLink | Import)}
+    keys = {c.address.key for c in commands if isinstance(c, SignUp | AskLink | Import | Remind)}
     owners = rows.find(connection, keys)
     named = {
         c.subscription for c in commands if not isinstance(c, SignUp | AskLink | Import | Erase)
@@ -124,10 +125,11 @@ def _resolve(command: SignUp, catalog: Catalog, house: House) -> Request | Probl
     return Request(newsletter, policy, wording, wording_locale, own, whole)
 
 
-def link_budgets(house: House, command: AskLink) -> tuple[budgets.Key, budgets.Key]:
-    """Return the budgets that the mail with somebody's link is counted in."""
+def budgets_of(house: House, command: AskLink | Remind) -> tuple[budgets.Key, budgets.Key]:
+    """Return the budgets that the mail which the command asks for is counted in."""
     hashed = house.budget_hash(command.address.key)
-    return (hashed, _LINKS), (hashed, "")
+    own = _LINKS if isinstance(command, AskLink) else command.newsletter
+    return (hashed, own), (hashed, "")
 
 
 def row_of(fold: Fold, address: Address, slug: str) -> Subscription:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from app.db.subscriptions import Subscription
 from app.domain import budget, subscription
 from app.domain.errors import Problem
-from app.domain.subscription import BLOCKING, Event, Kind, Reason, Status
+from app.domain.subscription import BLOCKING, Event, Kind, Mail, Reason, Status
 from app.services import folds, wishes
 from app.services.commands import (
     Answer,
@@ -25,6 +25,7 @@ from app.services.commands import (
     Explain,
     Import,
     Pause,
+    Remind,
     Result,
     SignUp,
     Source,
@@ -77,6 +78,8 @@ def _sign_up(fold: Fold, command: SignUp) -> Result:
     budget.spend(own, whole, change.mail, fold.now)
     if change.consent:
         _remember_wishes(row, command)
+        if row.status is not Status.PENDING:
+            row.reminded_at = None
         row.requested_at, row.ended_at, row.left_because = fold.now, None, None
     folds.change(fold, row, change, act)
     return done
@@ -154,6 +157,23 @@ def _import(fold: Fold, command: Import) -> Result:
     return Done(Answer.DONE, newsletter)
 
 
+def _remind(fold: Fold, command: Remind) -> Result:
+    """Mail the confirm link once more, if that is still of use and inside the budget."""
+    row = fold.rows.get(command.subscription)
+    if row is None or row.status is not Status.PENDING or row.reminded_at is not None:
+        return Done(Answer.UNCHANGED)
+    own, whole = (fold.budgets[key] for key in folds.budgets_of(fold.house, command))
+    # Whatever comes of it, nobody is looked at twice.
+    row.reminded_at = fold.now
+    folds.keep(fold, row)
+    is_in = budget.may_mail(own, whole, Mail.CONFIRM, fold.now, fold.house.confirm_cooldown)
+    if not is_in or BLOCKING & fold.suppressed.get(row.email_hash, set()):
+        return Done(Answer.UNCHANGED)
+    budget.spend(own, whole, Mail.CONFIRM, fold.now)
+    fold.mails.append(folds.mail(fold, row, Mail.CONFIRM))
+    return Done(Answer.DONE)
+
+
 def _expire(fold: Fold, command: Expire) -> Result:
     row = fold.rows.get(command.subscription)
     if row is None or row.requested_at is None or row.requested_at >= command.before:
@@ -195,5 +215,6 @@ _VERBS: dict[type[Command], Callable[[Fold, Any], Result]] = {
     Complain: _complain,
     Bounce: _bounce,
     Import: _import,
+    Remind: _remind,
     Expire: _expire,
 }

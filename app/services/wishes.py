@@ -58,7 +58,7 @@ def ask_link(fold: Fold, command: AskLink) -> Result:
     done = Done(Answer.ACCEPTED)
     owned = fold.owners.get(command.address.key, (None, {}))[1].values()
     rows = [fold.rows[subscription_id] for subscription_id in owned]
-    own, whole = (fold.budgets[key] for key in folds.link_budgets(fold.house, command))
+    own, whole = (fold.budgets[key] for key in folds.budgets_of(fold.house, command))
     kind = Mail.PREFERENCES_LINK
     if not rows or BLOCKING & fold.suppressed.get(rows[0].email_hash, set()):
         return done
