@@ -32,6 +32,7 @@ class Purpose(StrEnum):
     CONFIRM = "confirm"
     UNSUBSCRIBE = "unsubscribe"
     PREFERENCES = "preferences"
+    SELF_SERVICE = "self_service"
     CURSOR = "cursor"
     BOUNCE = "bounce"
 

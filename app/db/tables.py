@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     or_,
     text,
 )
@@ -47,6 +48,7 @@ newsletters = Table(
     Column("confirmed_url", Text),
     Column("welcome", Boolean, nullable=False),
     Column("archive", Boolean, nullable=False),
+    Column("reminder", Boolean, nullable=False, server_default=false()),
     Column("locale", Text, nullable=False),
     Column("is_default", Boolean, nullable=False),
     Column("revision", Integer, nullable=False),
@@ -113,6 +115,7 @@ subscriptions = Table(
     Column("ended_at", Time),
     Column("paused_until", Time),
     Column("left_because", Text),
+    Column("reminded_at", Time),
     UniqueConstraint("subscriber_id", "newsletter"),
     Index("ix_subscriptions_newsletter_status", "newsletter", "status"),
 )

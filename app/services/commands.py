@@ -32,7 +32,10 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignUp:
-    """Somebody, perhaps not the owner of the address, asks for a newsletter."""
+    """Somebody asks for a newsletter; it need not be the owner of the address.
+
+    `proven`: it is, by a link that was mailed just now. Then there is nothing left to confirm.
+    """
 
     address: Address
     source: Source
@@ -42,6 +45,22 @@ class SignUp:
     name: str | None = None
     locale: str | None = None
     proof: Proof | None = None
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskLink:
+    """Somebody wants the link to change everything mailed to an address."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """The subscriber wants to be forgotten (GDPR article 17)."""
+
+    subscriber: UUID
+    source: Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +132,15 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remind:
+    """Nobody has confirmed for a day, and the newsletter reminds once."""
+
+    subscription: UUID
+    address: Address
+    newsletter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
     """Nobody confirmed since `before`."""
 
@@ -121,7 +149,19 @@ class Expire:
 
 
 Command = (
-    SignUp | Confirm | Unsubscribe | Undo | Pause | Explain | Complain | Bounce | Import | Expire
+    SignUp
+    | AskLink
+    | Confirm
+    | Unsubscribe
+    | Undo
+    | Pause
+    | Explain
+    | Erase
+    | Complain
+    | Bounce
+    | Import
+    | Remind
+    | Expire
 )
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from app.db import subscriptions
+from app.db import subscribers, subscriptions
 from app.db.newsletters import Newsletter
 from app.db.policies import Policy
 from app.db.subscriptions import Subscription
@@ -16,6 +16,7 @@ from app.domain.subscription import Status
 from app.services.catalog import Catalog
 from app.services.commands import Command, Pause, SignUp, Source, Unsubscribe
 from app.services.house import House
+from app.services.links import PreferencesLink
 
 PAUSES = (30, 90)
 """Days that a pause may last."""
@@ -44,11 +45,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """One person, by the address, and every newsletter that there is."""
+    """One person, and every newsletter that there is; `proven`: by a link mailed just now."""
 
+    subscriber: UUID
     email: str
+    name: str | None
     locale: str | None
     lines: Sequence[Line]
+    proven: bool
 
     @property
     def masked(self) -> str:
@@ -74,10 +78,11 @@ class Wish:
     policy_version: str | None = None
 
 
-def read(connection: Connection, house: House, subscriber: UUID) -> Preferences | None:
+def read(connection: Connection, house: House, link: PreferencesLink) -> Preferences | None:
     """Return how it stands; None if nothing is kept of this person."""
-    rows = subscriptions.of_subscriber(connection, subscriber)
-    if not rows:
+    person = subscribers.read(connection, link.subscriber)
+    rows = subscriptions.of_subscriber(connection, link.subscriber)
+    if person is None:
         return None
     known = {row.newsletter: row for row in rows}
     catalog = house.catalog.current(connection)
@@ -86,7 +91,14 @@ def read(connection: Connection, house: House, subscriber: UUID) -> Preferences 
         _line(newsletter, policy, known.get(slug), house.clock())
         for slug, newsletter in catalog.newsletters.items()
     ]
-    return Preferences(rows[0].email, rows[0].locale, lines)
+    return Preferences(
+        subscriber=link.subscriber,
+        email=person["email"],
+        name=person["name"],
+        locale=person["locale"],
+        lines=lines,
+        proven=link.proven,
+    )
 
 
 def _line(
@@ -132,6 +144,7 @@ def _changes(
                 policy_version=wish.policy_version,
                 wording=wish.wording,
                 locale=known.locale,
+                proven=known.proven,
                 source=source,
             )
         ]
@@ -139,3 +152,8 @@ def _changes(
         until = now + timedelta(days=wish.pause) if wish.pause else None
         return [Pause(subscription=line.subscription, until=until)]
     return []
+
+
+def rename(connection: Connection, subscriber: UUID, name: str, locale: str | None) -> None:
+    """Keep how somebody wants to be called, and in which language."""
+    subscribers.rename(connection, subscriber, name or None, locale)

@@ -30,12 +30,13 @@ def worker_name() -> str:
 
 
 async def sweep(engine: Engine, house: House, unconfirmed_retention: timedelta) -> None:
-    """Remove what is kept no longer than needed, every hour."""
+    """Remind who has not confirmed, and remove what is kept no longer than needed, every hour."""
     while True:
         seconds = _SWEEP_AFTER_FAILURE
         try:
             await engine.write(challenges.forget, house)
             count = await engine.write(retention.expire_unconfirmed, house, unconfirmed_retention)
+            count += await engine.write(retention.remind, house)
             seconds = _SWEEP_AGAIN if count else _SWEEP_EVERY
         except Exception as error:  # noqa: BLE001 - the top of the loop: log, and go on
             log.error("sweep_failed", error=type(error).__qualname__)

@@ -1,4 +1,4 @@
-"""what attackers meet: a circuit breaker on confirmation mails, spent proofs of work."""
+"""a circuit breaker on confirmation mails."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,13 +30,6 @@ def upgrade() -> None:
         sa.Column("opened_at", TIME, nullable=True, comment="since when it is known to be open"),
         sa.PrimaryKeyConstraint("name", name="pk_breakers"),
     )
-    op.create_table(
-        "spent_challenges",
-        sa.Column("challenge", BYTEWISE, nullable=False),
-        sa.Column("expires_at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("challenge", name="pk_spent_challenges"),
-    )
-    op.create_index("ix_spent_challenges_expires_at", "spent_challenges", ["expires_at"])
     confirm = sa.text("kind = 'confirm'")
     op.create_index(
         "ix_outbox_confirm",
@@ -50,5 +43,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.drop_index("ix_outbox_confirm", table_name="outbox")
-    op.drop_table("spent_challenges")
     op.drop_table("breakers")

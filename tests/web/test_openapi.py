@@ -76,6 +76,10 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         "POST /unsubscribe/{token}/undo": "200 404 410 503",
         "GET /preferences/{token}": "200 404 410 503",
         "POST /preferences/{token}": "200 400 404 410 413 415 422 503",
+        "GET /preferences/{token}/data": "200 404 410 503",
+        "POST /preferences/{token}/erase": "200 400 404 410 413 415 422 503",
+        "GET /preferences": "200",
+        "POST /preferences": "200 400 413 415 422 429 503",
         "POST /unsubscribe/{token}/reason": "200 400 404 413 415 422 503",
     }
     linked = {

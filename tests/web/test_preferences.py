@@ -12,7 +12,7 @@ import pytest
 from app.services import links
 from app.services.house import House
 from app.tokens import Purpose, pack
-from tests.conftest import Clock, Make, SignUp
+from tests.conftest import Clock, DeliverAll, Make, SignUp
 from tests.web.answers import html
 from tests.web.conftest import Paths, Stored
 
@@ -142,6 +142,107 @@ async def test_an_old_text_or_policy_is_not_agreed_to(
         del wish["on.insights"]
         html(await client.post(page, data=wish), 422)
     assert await stored() == before
+
+
+@pytest.fixture
+async def fresh(client: httpx.AsyncClient, page: str, deliver_all: DeliverAll, clock: Clock) -> str:
+    """The page by a link that was mailed on request."""
+    assert page
+    await deliver_all()
+    clock.advance(minutes=20)
+    asked = await client.post("/preferences", data={"email": "ann@example.org"})
+    assert "If we know this address" in html(asked, 200)
+    mail = (await deliver_all())[-1]
+    found = re.search(r"(/preferences/[\w.-]+)", mail.text)
+    assert found
+    return found[1]
+
+
+async def test_the_link_on_request_opens_everything_for_an_hour(
+    client: httpx.AsyncClient, fresh: str, clock: Clock
+) -> None:
+    shown = html(await client.get(fresh), 200)
+    assert "ann@example.org" in shown
+    assert 'name="name"' in shown
+    clock.advance(minutes=60)
+    for late in (
+        await client.get(fresh),
+        await client.post(fresh),
+        await client.get(f"{fresh}/data"),
+    ):
+        assert "Ask for a new one" in html(late, 410)
+
+
+async def test_who_has_a_fresh_link_joins_without_another_mail(
+    client: httpx.AsyncClient, fresh: str, stored: Stored
+) -> None:
+    posted = fields(html(await client.get(fresh), 200))
+    mails = len((await stored())["outbox"])
+    await client.post(fresh, data={**posted, "on.offers": "on", "name": "Ann", "locale": "de"})
+    after = await stored()
+    assert await statuses(stored) == {"insights": "confirmed", "offers": "confirmed"}
+    assert len(after["outbox"]) == mails
+    [row] = after["subscribers"]
+    assert (row["name"], row["locale"]) == ("Ann", "de")
+    assert '<html lang="de"' in html(await client.get(fresh), 200)
+    wrong = {**posted, "name": "www.a.example", "on.offers": "on"}
+    html(await client.post(fresh, data=wrong), 422)
+    html(await client.post(fresh, data={**posted, "on.offers": "on", "locale": "xx"}), 200)
+    assert [row["locale"] for row in (await stored())["subscribers"]] == ["de"]
+
+
+async def test_a_copy_of_all_that_is_kept(client: httpx.AsyncClient, fresh: str) -> None:
+    copy = await client.get(f"{fresh}/data")
+    assert copy.status_code == 200
+    assert "attachment" in copy.headers["content-disposition"]
+    assert copy.headers["cache-control"] == "no-store"
+    kept = copy.json()
+    assert kept["subscriber"]["email"] == "ann@example.org"
+    assert [event["kind"] for event in kept["events"]] == ["requested", "confirmed"]
+    assert kept["verified"] is True
+
+
+async def test_who_wants_to_be_forgotten_ticks_a_box_and_is(
+    client: httpx.AsyncClient, fresh: str, stored: Stored
+) -> None:
+    before = await stored()
+    html(await client.post(f"{fresh}/erase", data={"x": "1"}), 422)
+    assert await stored() == before
+    assert "You are forgotten" in html(
+        await client.post(f"{fresh}/erase", data={"sure": "yes"}), 200
+    )
+    after = await stored()
+    assert after["subscribers"] == after["subscriptions"] == []
+    assert "ann@example.org" not in repr(after)
+    html(await client.get(fresh), 410)
+
+
+async def test_a_link_that_others_may_have_opens_nothing_of_that(
+    client: httpx.AsyncClient, page: str, stored: Stored
+) -> None:
+    before = await stored()
+    html(await client.get(f"{page}/data"), 404)
+    html(await client.post(f"{page}/erase", data={"sure": "yes"}), 404)
+    posted = fields(html(await client.get(page), 200))
+    html(await client.post(page, data={**posted, "name": "Mallory", "locale": "fr"}), 200)
+    assert await stored() == before
+
+
+async def test_asking_for_the_link_tells_nothing_about_the_address(
+    client: httpx.AsyncClient, page: str, stored: Stored, clock: Clock
+) -> None:
+    assert page
+    clock.advance(minutes=20)
+    answers = [
+        await client.post("/preferences", data={"email": email})
+        for email in ("ann@example.org", "ann@example.org", "nobody@example.org")
+    ]
+    assert len({(a.status_code, a.content, str(a.headers)) for a in answers}) == 1
+    assert [m["kind"] for m in (await stored())["outbox"]].count("preferences_link") == 1
+    wrong = html(await client.post("/preferences", data={"email": "nobody"}), 422)
+    assert 'aria-describedby="email-fault"' in wrong
+    assert (await client.post("/preferences", json={"email": "a@b.c"})).status_code == 415
+    assert 'action="/preferences"' in html(await client.get("/preferences"), 200)
 
 
 async def test_no_other_link_opens_the_page(

@@ -204,3 +204,16 @@ async def test_without_a_proxy_the_connection_is_the_client(
     async with throttled(trusted_proxies=()) as client:
         assert await statuses(client, *["192.0.2.1"] * 5) == [202] * 5
     assert (await sign_up()).status_code == 202
+
+
+async def test_asking_for_a_link_counts_with_the_sign_ups_and_people_get_a_page(
+    throttled: Open,
+) -> None:
+    async with throttled() as client:
+        proxied = {"X-Forwarded-For": "192.0.2.1"}
+        assert await statuses(client, "192.0.2.1") == [202]
+        form = {"email": "ann@example.org"}
+        html(await client.post("/preferences", data=form, headers=proxied), 200)
+        refused = await client.post("/preferences", data=form, headers=proxied)
+        assert "too many requests" in html(refused, 429)
+        assert int(refused.headers["retry-after"]) > 0
