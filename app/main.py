@@ -41,7 +41,7 @@ from app.web.api import subscriptions as api_subscriptions
 from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
-from app.web.pages import confirm, mailbox, sign_up, unsubscribe
+from app.web.pages import confirm, forms, mailbox, sign_up, unsubscribe
 from app.worker.loop import Worker
 
 log = structlog.get_logger()
@@ -252,7 +252,7 @@ def _add_routes(app: FastAPI, dev: Settings | None) -> None:
         health,
     ):
         app.include_router(module.router)
-    for page in (sign_up, confirm, unsubscribe):
+    for page in (sign_up, forms, confirm, unsubscribe):
         app.include_router(page.router)
     if dev is not None:
         app.include_router(mailbox.router_of(Path(dev.transport_url.partition("://")[2])))
