@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
 from app.db.engine import Engine, open_engine
@@ -41,7 +41,7 @@ from app.web.api import subscriptions as api_subscriptions
 from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
-from app.web.pages import confirm, forms, mailbox, sign_up, unsubscribe
+from app.web.pages import blog, confirm, forms, mailbox, sign_up, unsubscribe
 from app.worker.loop import Worker
 
 log = structlog.get_logger()
@@ -192,6 +192,15 @@ def create_app(
     app.add_middleware(
         Envelope, broken=lambda request: handlers.answer(request, problems.of_status(500))
     )
+    return app
+
+
+def create_blog(service: str, slug: str) -> FastAPI:
+    """Return the sample blog of `newsletter dev`, which carries the newsletter's form."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.include_router(blog.router_of(service, slug))
+    app.mount("/static", StaticFiles(directory=rendering.STATIC))
+    app.add_middleware(Envelope, broken=lambda _: Response(status_code=500))
     return app
 
 

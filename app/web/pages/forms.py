@@ -24,7 +24,10 @@ SLOT = "__NEWSLETTER__"
 
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "A script", "content": {"text/javascript": {"schema": {"type": "string"}}}},
+    200: {
+        "description": "A script",
+        "content": {"text/javascript": {"schema": {"type": "string"}}},
+    },
     304: {"description": "The script that you have is still true"},
     404: {"description": "No such newsletter", **_PAGE},
     503: {"description": "Not open yet, or away", **_PAGE},

@@ -29,7 +29,7 @@
       --radius: var(--newsletter-radius, 12px);
       --inner: min(var(--radius), 8px);
       box-sizing: border-box;
-      max-width: 34em;
+      max-width: 36em;
       padding: clamp(1.25em, 6%, 2em);
       border: 1px solid var(--line);
       border-radius: var(--radius);
@@ -72,8 +72,7 @@
     h2:focus { outline: none; }
     .pitch { margin-top: 0.5em; text-wrap: pretty; }
     .promise, .policy { color: var(--quiet); font-size: 0.9375em; }
-    .status { margin-top: 0.75em; }
-    .status:empty { display: none; }
+    .status p { margin-top: 0.5em; }
     form { display: grid; gap: 1em; margin-top: 1.25em; }
     .field { display: grid; gap: 0.375em; }
     .field > label { font-weight: 600; }
