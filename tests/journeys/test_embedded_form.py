@@ -26,7 +26,7 @@ RESETS = """<style>
   html { font-size: 5px; color-scheme: light; }
   body * { all: unset !important; display: none !important; color: red !important; }
   body > h2 { display: block !important; color: green !important; }
-  dialog, form, input, button, label, newsletter-form { visibility: hidden; opacity: 0; width: 3px; }
+  dialog, form, input, button, newsletter-form { visibility: hidden; opacity: 0; width: 3px; }
 </style>"""
 
 
