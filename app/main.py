@@ -41,7 +41,8 @@ from app.web.api import subscriptions as api_subscriptions
 from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
-from app.web.pages import blog, confirm, forms, mailbox, sign_up, unsubscribe
+from app.web.pages import blog, confirm, forms, mailbox, preferences, sign_up, unsubscribe
+from app.web.throttles import Limits, Throttle, open_throttle
 from app.worker.loop import Worker
 
 log = structlog.get_logger()
@@ -75,6 +76,7 @@ def house_of(settings: Settings) -> House:
         hash_key=settings.hash_key.get_secret_value().encode(),
         confirm_ttl=settings.confirm_ttl,
         confirm_cooldown=settings.confirm_cooldown,
+        confirm_rate=settings.confirm_rate,
         mail_rates=settings.mail_rate,
         domain_rates=settings.mail_domain_rates,
         bounce_address=_bounce_address_of(settings),
@@ -161,6 +163,7 @@ def create_app(
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(engine.close)
             wake = await stack.enter_async_context(_worker(settings, engine, rules, on=with_worker))
+            throttle = await stack.enter_async_context(_throttle(settings, rules))
             groups = Groups(_door(engine, rules), wake)
             draining = asyncio.Event()
             app.state.site = Site(
@@ -172,6 +175,7 @@ def create_app(
                 consent_ip=settings.consent_ip,
                 is_draining=draining.is_set,
                 trust=_trust(settings),
+                throttle=throttle,
             )
             yield
             draining.set()
@@ -211,6 +215,12 @@ def _trust(settings: Settings) -> Trust:
         mailgun_key=key.get_secret_value().encode() or None if key else None,
         fetcher=Fetcher(),
     )
+
+
+def _throttle(settings: Settings, house: House) -> contextlib.AbstractAsyncContextManager[Throttle]:
+    limits = Limits(house.hash_key, settings.client_rate, settings.public_rate)
+    url = settings.rate_limit_url
+    return open_throttle(limits, url.get_secret_value() if url else None)
 
 
 def _door(engine: Engine, house: House) -> Run:
@@ -261,7 +271,7 @@ def _add_routes(app: FastAPI, dev: Settings | None) -> None:
         health,
     ):
         app.include_router(module.router)
-    for page in (sign_up, forms, confirm, unsubscribe):
+    for page in (sign_up, forms, confirm, unsubscribe, preferences):
         app.include_router(page.router)
     if dev is not None:
         app.include_router(mailbox.router_of(Path(dev.transport_url.partition("://")[2])))

@@ -15,6 +15,7 @@ from app.domain.rate import Rate
 
 SECRET_LENGTH = 32
 
+_REDIS = r"rediss?://([^\s/@]*@)?(\[[0-9A-Fa-f:.]+\]|[^\s/@:\[\]]+)(:[0-9]{1,5})?(/[0-9]*)?"
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{3,30}:[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
 
 
@@ -43,6 +44,9 @@ class Settings(BaseSettings):
     dkim_domain: str | None = None
     dkim_selector: str | None = None
     dkim_key: Path | None = None
+    rate_limit_url: SecretStr | None = None
+    client_rate: Annotated[tuple[Rate, ...], NoDecode] = (Rate(20, 60), Rate(200, 3_600))
+    public_rate: Annotated[tuple[Rate, ...], NoDecode] = (Rate(100, 1),)
     base_url: str = ""
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     hash_key: SecretStr = SecretStr("")
@@ -51,6 +55,7 @@ class Settings(BaseSettings):
     confirm_ttl: timedelta = timedelta(days=7)
     unconfirmed_retention: timedelta = timedelta(days=30)
     confirm_cooldown: timedelta = timedelta(minutes=15)
+    confirm_rate: Annotated[Rate | None, NoDecode] = Rate(50_000, 3_600)
     log_format: Literal["console", "json"] = "console"
 
     @field_validator("secret_keys", "feedback_ses_topics", mode="before")
@@ -65,10 +70,15 @@ class Settings(BaseSettings):
             raise ValueError("write the ARN of each topic: arn:aws:sns:eu-west-1:123456789012:name")
         return value
 
-    @field_validator("mail_rate", mode="before")
+    @field_validator("mail_rate", "client_rate", "public_rate", mode="before")
     @classmethod
     def _rates(cls, value: object) -> object:
         return tuple(map(rate.parse, _parts(value))) if isinstance(value, str) else value
+
+    @field_validator("confirm_rate", mode="before")
+    @classmethod
+    def _rate(cls, value: object) -> object:
+        return (rate.parse(value) if value else None) if isinstance(value, str) else value
 
     @field_validator("mail_domain_rates", mode="before")
     @classmethod
@@ -77,6 +87,14 @@ class Settings(BaseSettings):
             return value
         pairs = [part.partition("=") for part in _parts(value)]
         return {_domain(domain.strip()): rate.parse(limit) for domain, _, limit in pairs}
+
+    @field_validator("rate_limit_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        url = value.get_secret_value() if value else ""
+        if url and not re.fullmatch(_REDIS, url):
+            raise ValueError("write it as redis://host:6379/0 or rediss://:password@host:6379/0")
+        return value if url else None
 
     @field_validator("bounce_address", "dkim_domain", "dkim_selector", "dkim_key", mode="before")
     @classmethod

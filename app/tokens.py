@@ -31,6 +31,8 @@ class Purpose(StrEnum):
 
     CONFIRM = "confirm"
     UNSUBSCRIBE = "unsubscribe"
+    PREFERENCES = "preferences"
+    SELF_SERVICE = "self_service"
     CURSOR = "cursor"
     BOUNCE = "bounce"
 

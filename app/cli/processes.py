@@ -72,6 +72,7 @@ def dev(
             database_url=None,
             database_listen_url=None,
             mail_url=None,
+            rate_limit_url=None,
             bounce_address=None,
             dkim_domain=None,
             dkim_selector=None,

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from app.db import bulk, suppressions
 from app.db.tables import outbox as t
 from app.db.tables import subscribers, subscriptions
-from app.domain.subscription import Mail, Status
+from app.domain.subscription import SELF_SERVICE_FOR, Mail, Status
 
 LEASE = timedelta(seconds=60)
 MAX_EXPIRATIONS = 3
@@ -44,6 +44,7 @@ class Lease:
     email: str
     newsletter: str
     locale: str | None = None
+    subscriber_id: UUID | None = None
     suspect: bool = False
     """Its lease has run out so often that it may be what ends the worker."""
     probe: bool = False
@@ -138,12 +139,14 @@ def _skip_reason(now: datetime, confirm_deadline: datetime) -> ColumnElement[str
     confirmed_only = t.c.kind.in_([Mail.ALREADY_SUBSCRIBED.value, Mail.WELCOME.value])
     is_confirm = t.c.kind == Mail.CONFIRM.value
     is_welcome = t.c.kind == Mail.WELCOME.value
+    is_link = t.c.kind == Mail.PREFERENCES_LINK.value
     other_generation = s.generation != t.c.generation
     return case(
         (s.id.is_(None), "gone"),
         (suppressions.is_blocked(), "suppressed"),
         (and_(is_confirm, s.status != Status.PENDING.value), "not pending"),
         (and_(is_confirm, t.c.created_at <= confirm_deadline), "link expired"),
+        (and_(is_link, t.c.created_at <= now - SELF_SERVICE_FOR), "link expired"),
         (and_(confirmed_only, s.status != Status.CONFIRMED.value), "not confirmed"),
         (and_(or_(is_confirm, is_welcome), other_generation), "asked again"),
         (and_(is_welcome, s.paused_until > now), "paused"),
@@ -168,6 +171,7 @@ def _in_hand(connection: Connection, ids: Collection[int]) -> list[Lease]:
             subscriptions.c.newsletter,
             # The owner's own comes before what was asked for with the address.
             func.coalesce(subscribers.c.locale, subscriptions.c.pending_locale),
+            t.c.subscriber_id,
             (t.c.expirations >= MAX_EXPIRATIONS).label("suspect"),
         )
         .join_from(t, subscriptions, subscriptions.c.id == t.c.subscription_id)

@@ -31,6 +31,7 @@ class Newsletter:
     confirmed_url: str | None
     welcome: bool
     archive: bool
+    reminder: bool
     locale: str
     is_default: bool
     created_at: datetime

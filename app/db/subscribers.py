@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, tuple_, update
 
 from app.db import bulk, suppressions
 from app.db.tables import subscribers as t
@@ -76,6 +76,13 @@ def read(connection: Connection, subscriber_id: UUID) -> dict[str, Any] | None:
     statement = select(*_columns()).where(t.c.id == subscriber_id)
     rows = [dict(row) for row in connection.execute(statement).mappings()]
     return _with_subscriptions(connection, rows)[0] if rows else None
+
+
+def rename(
+    connection: Connection, subscriber_id: UUID, name: str | None, locale: str | None
+) -> None:
+    """Give a subscriber another name and locale."""
+    connection.execute(update(t).where(t.c.id == subscriber_id).values(name=name, locale=locale))
 
 
 def find(connection: Connection, email_key: str) -> UUID | None:

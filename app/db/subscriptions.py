@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, case, delete, func, select, update
 
 from app.db import bulk
-from app.db.tables import subscribers, subscriptions
+from app.db.tables import newsletters, subscribers, subscriptions
 from app.domain.consent import NO_EVENTS, Head
 from app.domain.subscription import Status
 
@@ -36,6 +36,7 @@ class Subscription:
     ended_at: datetime | None = None
     paused_until: datetime | None = None
     left_because: str | None = None
+    reminded_at: datetime | None = None
 
 
 _COLUMNS = (
@@ -57,6 +58,7 @@ _COLUMNS = (
     subscriptions.c.ended_at,
     subscriptions.c.paused_until,
     subscriptions.c.left_because,
+    subscriptions.c.reminded_at,
 )
 
 
@@ -142,6 +144,7 @@ def save(connection: Connection, changed: Iterable[Subscription]) -> None:
             "ended_at": row.ended_at,
             "paused_until": row.paused_until,
             "left_because": row.left_because,
+            "reminded_at": row.reminded_at,
         }
         for row in sorted(changed, key=lambda row: row.id)
     ]
@@ -201,6 +204,45 @@ def unconfirmed(connection: Connection, before: datetime, limit: int) -> list[UU
             .limit(limit)
         )
     )
+
+
+def forgotten(
+    connection: Connection, after: datetime, before: datetime, limit: int
+) -> list[tuple[UUID, str, str]]:
+    """Return pending subscriptions asked for in this span of time, address and newsletter.
+
+    Only of newsletters that remind, and of nobody who was reminded already.
+    """
+    rows = connection.execute(
+        select(subscriptions.c.id, subscribers.c.email, subscriptions.c.newsletter)
+        .join_from(subscriptions, subscribers)
+        .join(newsletters, newsletters.c.slug == subscriptions.c.newsletter)
+        .where(
+            newsletters.c.reminder.is_(True),
+            subscriptions.c.status == Status.PENDING.value,
+            subscriptions.c.requested_at > after,
+            subscriptions.c.requested_at <= before,
+            subscriptions.c.reminded_at.is_(None),
+        )
+        .order_by(subscriptions.c.requested_at)
+        .limit(limit)
+    )
+    return [(row.id, row.email, row.newsletter) for row in rows]
+
+
+def of_subscribers(connection: Connection, subscriber_ids: Collection[UUID]) -> set[UUID]:
+    """Return the ids of all subscriptions of these people."""
+    if not subscriber_ids:
+        return set()
+    owned = bulk.any_of(connection, subscriptions.c.subscriber_id, subscriber_ids)
+    return set(connection.scalars(select(subscriptions.c.id).where(owned)))
+
+
+def of_subscriber(connection: Connection, subscriber_id: UUID) -> list[Subscription]:
+    """Return all subscriptions of one person without locking them."""
+    statement = select(*_COLUMNS).join_from(subscriptions, subscribers)
+    rows = connection.execute(statement.where(subscriptions.c.subscriber_id == subscriber_id))
+    return [_subscription(row._asdict()) for row in rows]
 
 
 def read(connection: Connection, subscription_id: UUID) -> Subscription | None:

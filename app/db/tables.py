@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     or_,
     text,
 )
@@ -47,6 +48,7 @@ newsletters = Table(
     Column("confirmed_url", Text),
     Column("welcome", Boolean, nullable=False),
     Column("archive", Boolean, nullable=False),
+    Column("reminder", Boolean, nullable=False, server_default=false()),
     Column("locale", Text, nullable=False),
     Column("is_default", Boolean, nullable=False),
     Column("revision", Integer, nullable=False),
@@ -113,6 +115,7 @@ subscriptions = Table(
     Column("ended_at", Time),
     Column("paused_until", Time),
     Column("left_because", Text),
+    Column("reminded_at", Time),
     UniqueConstraint("subscriber_id", "newsletter"),
     Index("ix_subscriptions_newsletter_status", "newsletter", "status"),
 )
@@ -219,6 +222,12 @@ Index(
     sqlite_where=_UNSENT,
 )
 Index(
+    "ix_outbox_confirm",
+    outbox.c.created_at,
+    postgresql_where=outbox.c.kind == "confirm",
+    sqlite_where=outbox.c.kind == "confirm",
+)
+Index(
     "ix_outbox_provider_id",
     outbox.c.provider_id,
     postgresql_where=text("provider_id IS NOT NULL"),
@@ -242,6 +251,16 @@ mail_rates = Table(
     Column("tokens", Float, nullable=False),
     Column("refilled_at", Time, nullable=False),
     Column("booked_until", Time, nullable=False, comment="when the last one put off may go"),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("name", Bytewise, primary_key=True),
+    Column("rate", Text, nullable=False, comment="that the line was made with"),
+    Column("booked_until", Float, nullable=False, comment="end of the line, seconds since 1970"),
+    Column("pace", Integer, nullable=False, comment="so many times slower than the rate"),
+    Column("opened_at", Time, comment="since when it is known to be open"),
 )
 
 feedback_events = Table(

@@ -54,6 +54,12 @@ def abuse_key(key: str) -> str:
     return f"{local}@{domain}"
 
 
+def masked(email: str) -> str:
+    """Return the address as somebody knows it who owns it, and as nobody learns it who does not."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}\u2026@{domain}"
+
+
 def envelope(email: str) -> str:
     """Return the address for the SMTP envelope: the local part as typed, the domain as A-label."""
     local = email.rpartition("@")[0]

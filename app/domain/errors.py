@@ -14,6 +14,7 @@ Problem                 anything that a caller did or met and can be told about
   Unreachable           somebody whom we have to ask does not answer; try again soon
   Unavailable           the database is away; try again soon
     Unmigrated          it is there, and its tables are not, or not all
+  TooMany               this client, or all together, asked too often; says when to come back
   Busy                  too many wait already, or we are shutting down; try again soon
 """
 
@@ -99,6 +100,15 @@ class Unavailable(Problem):
 
 class Unmigrated(Unavailable):
     """The database lacks tables or columns."""
+
+
+class TooMany(Problem):
+    """Too many requests in a short time; `seconds` until there is room again."""
+
+    def __init__(self, seconds: int) -> None:
+        """Keep the time; the sentence is the same for everybody."""
+        super().__init__("There were too many requests. Please try again a little later.")
+        self.seconds = seconds
 
 
 class Busy(Problem):

@@ -20,6 +20,8 @@ class Event(StrEnum):
     CONFIRM = "confirm"
     UNSUBSCRIBE = "unsubscribe"
     UNDO = "undo"
+    JOIN = "join"
+    ERASE = "erase"
     COMPLAINT = "complaint"
     HARD_BOUNCE = "hard_bounce"
     IMPORT = "import"
@@ -44,6 +46,7 @@ class Mail(StrEnum):
     CONFIRM = "confirm"
     ALREADY_SUBSCRIBED = "already_subscribed"
     WELCOME = "welcome"
+    PREFERENCES_LINK = "preferences_link"
 
 
 class Reason(StrEnum):
@@ -67,6 +70,9 @@ class Why(StrEnum):
 UNDO_FOR = timedelta(minutes=15)
 """So long a leaving can be taken back by the link that did it."""
 
+SELF_SERVICE_FOR = timedelta(minutes=60)
+"""So long the link works that somebody asked for to change everything."""
+
 BLOCKING = frozenset({Reason.HARD_BOUNCE, Reason.COMPLAINT, Reason.MANUAL})
 """Reasons that stop all mail; `erased` stops only import and creation by an admin."""
 
@@ -85,6 +91,8 @@ class Change:
 
 
 _ASKED = Change(Status.PENDING, Kind.REQUESTED, Mail.CONFIRM)
+_JOINED = Change(Status.CONFIRMED, Kind.CONFIRMED, Mail.WELCOME)
+_ERASED = Change(None, Kind.ERASED, suppress=Reason.ERASED)
 _IMPORTED = Change(Status.CONFIRMED, Kind.IMPORTED)
 _LEFT = Change(Status.UNSUBSCRIBED, Kind.WITHDRAWN)
 _COMPLAINED = Change(Status.UNSUBSCRIBED, Kind.WITHDRAWN, suppress=Reason.COMPLAINT)
@@ -94,19 +102,25 @@ _TRANSITIONS: dict[tuple[Status | None, Event], Change] = {
     (None, Event.COMPLAINT): Change(None, suppress=Reason.COMPLAINT),
     (None, Event.HARD_BOUNCE): Change(None, suppress=Reason.HARD_BOUNCE),
     (None, Event.IMPORT): _IMPORTED,
+    (None, Event.JOIN): _JOINED,
     (Status.PENDING, Event.SIGN_UP): _ASKED,
     (Status.PENDING, Event.CONFIRM): Change(Status.CONFIRMED, Kind.CONFIRMED, Mail.WELCOME),
     (Status.PENDING, Event.UNSUBSCRIBE): _LEFT,
     (Status.PENDING, Event.COMPLAINT): _COMPLAINED,
     (Status.PENDING, Event.HARD_BOUNCE): Change(Status.PENDING, suppress=Reason.HARD_BOUNCE),
     (Status.PENDING, Event.IMPORT): _IMPORTED,
+    (Status.PENDING, Event.JOIN): _JOINED,
+    (Status.PENDING, Event.ERASE): _ERASED,
     # One that was confirmed in an earlier generation goes back to `unsubscribed`: see `step`.
     (Status.PENDING, Event.EXPIRE): Change(None, Kind.EXPIRED),
     (Status.CONFIRMED, Event.SIGN_UP): Change(Status.CONFIRMED, mail=Mail.ALREADY_SUBSCRIBED),
     (Status.CONFIRMED, Event.UNSUBSCRIBE): _LEFT,
     (Status.CONFIRMED, Event.COMPLAINT): _COMPLAINED,
     (Status.CONFIRMED, Event.HARD_BOUNCE): Change(Status.CONFIRMED, suppress=Reason.HARD_BOUNCE),
+    (Status.CONFIRMED, Event.ERASE): _ERASED,
     (Status.UNSUBSCRIBED, Event.SIGN_UP): _ASKED,
+    (Status.UNSUBSCRIBED, Event.JOIN): _JOINED,
+    (Status.UNSUBSCRIBED, Event.ERASE): _ERASED,
     # Guarded: only what was confirmed before it was left by mistake, and only for a short while.
     (Status.UNSUBSCRIBED, Event.UNDO): Change(Status.CONFIRMED, Kind.CONFIRMED),
     (Status.UNSUBSCRIBED, Event.COMPLAINT): Change(Status.UNSUBSCRIBED, suppress=Reason.COMPLAINT),

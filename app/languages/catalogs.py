@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Literal
 
 from babel.dates import format_date
 from babel.messages.mofile import write_mo
@@ -80,6 +81,6 @@ def translations(language: Language) -> gettext.NullTranslations:
     return gettext.GNUTranslations(compiled)
 
 
-def day(language: Language, moment: datetime) -> str:
-    """Return a day as it is written in a text."""
-    return format_date(moment, "long", locale=language.code)
+def day(language: Language, moment: datetime, length: Literal["medium", "long"] = "long") -> str:
+    """Return a day as it is written in a text, or where there is less room."""
+    return format_date(moment, length, locale=language.code)

@@ -27,6 +27,9 @@ from app.mail.proofs import prove
 
 __all__ = ["ComposeError", "Letter", "Letterhead", "Template", "compose"]
 
+_PERSONAL = {"preferences_link"}
+"""Kinds of mail that are no part of a newsletter."""
+
 
 @functools.cache
 def _environment(language: Language) -> Environment:
@@ -149,7 +152,7 @@ def compose(kind: str, letterhead: Letterhead, language: Language = ENGLISH) -> 
     subject = guards.line(render("subject.txt"), "subject", 300)
     text = encodings.quoted_printable(render("body.txt"))
     html = encodings.quoted_printable(render("body.html", subject))
-    fields, body = _fields(safe, subject), _alternative(text, html)
+    fields, body = _fields(safe, subject, kind), _alternative(text, html)
     parts = encodings.PLACE.split(b"".join(fields) + body)
     template = Template(safe.from_address, safe.host, tuple(parts), tuple(parts[1::2]))
     names = [field.partition(b":")[0].decode("ascii") for field in fields]
@@ -193,8 +196,11 @@ def _render(
     )
 
 
-def _fields(letterhead: Letterhead, subject: str) -> list[bytes]:
-    """Return the header fields but for the last, Content-Type, which the body brings."""
+def _fields(letterhead: Letterhead, subject: str, kind: str) -> list[bytes]:
+    """Return the header fields but for the last, Content-Type, which the body brings.
+
+    Mail to one person about more than one newsletter belongs to no list.
+    """
     phrase = letterhead.from_name or letterhead.name
     reply_to = letterhead.reply_to
     return [
@@ -205,10 +211,16 @@ def _fields(letterhead: Letterhead, subject: str) -> list[bytes]:
         b"Message-ID: <\0message_id\0>\r\n",
         *([encodings.mailbox("Reply-To", None, reply_to)] if reply_to else []),
         b"Auto-Submitted: auto-generated\r\n",
+        *([] if kind in _PERSONAL else _list_fields(letterhead)),
+        b"MIME-Version: 1.0\r\n",
+    ]
+
+
+def _list_fields(letterhead: Letterhead) -> list[bytes]:
+    return [
         f"List-Id: <{letterhead.slug}.{letterhead.host}>\r\n".encode("ascii"),
         b"List-Unsubscribe: <\0unsubscribe\0>\r\n",
         b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
-        b"MIME-Version: 1.0\r\n",
     ]
 
 

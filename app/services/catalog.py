@@ -72,6 +72,11 @@ class CatalogCache:
         self._stamp: tuple[int, int, int] | None = None
         self._catalog = Catalog({}, {}, ())
 
+    @property
+    def known(self) -> Catalog:
+        """Return the catalog as it was last seen; nothing is read, and it may be out of date."""
+        return self._catalog
+
     def current(self, connection: Connection) -> Catalog:
         """Return the catalog as this transaction sees it."""
         stamp = newsletters.stamp(connection)

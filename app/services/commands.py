@@ -24,7 +24,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignUp:
-    """Somebody, perhaps not the owner of the address, asks for a newsletter."""
+    """Somebody asks for a newsletter; it need not be the owner of the address.
+
+    `proven`: it is, by a link that was mailed just now. Then there is nothing left to confirm.
+    """
 
     address: Address
     source: Source
@@ -33,6 +36,22 @@ class SignUp:
     wording: str | None = None
     name: str | None = None
     locale: str | None = None
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskLink:
+    """Somebody wants the link to change everything mailed to an address."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """The subscriber wants to be forgotten (GDPR article 17)."""
+
+    subscriber: UUID
+    source: Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +79,14 @@ class Undo:
 
     subscription: UUID
     source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The subscriber wants no issues until a time, or wants them again."""
+
+    subscription: UUID
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +123,15 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remind:
+    """Nobody has confirmed for a day, and the newsletter reminds once."""
+
+    subscription: UUID
+    address: Address
+    newsletter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
     """Nobody confirmed since `before`."""
 
@@ -103,7 +139,21 @@ class Expire:
     before: datetime
 
 
-Command = SignUp | Confirm | Unsubscribe | Undo | Explain | Complain | Bounce | Import | Expire
+Command = (
+    SignUp
+    | AskLink
+    | Confirm
+    | Unsubscribe
+    | Undo
+    | Pause
+    | Explain
+    | Erase
+    | Complain
+    | Bounce
+    | Import
+    | Remind
+    | Expire
+)
 
 
 class Answer(StrEnum):
@@ -122,7 +172,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer, and if that is known the newsletter it is about and the person's locale.
+    """The answer, and if that is known the newsletter that it is about, the person and the locale.
 
     `can_undo`: the person has just left and may take it back.
     """
@@ -130,6 +180,7 @@ class Done:
     answer: Answer
     newsletter: Newsletter | None = None
     locale: str | None = None
+    subscriber: UUID | None = None
     can_undo: bool = False
 
 

@@ -20,9 +20,25 @@ from app.domain.budget import Budget
 from app.domain.consent import PERSONAL, SALT_BYTES, Act, Head, Place
 from app.domain.errors import Problem
 from app.domain.subscription import Change, Kind, Mail, Reason
+from app.services import breakers
 from app.services.catalog import Catalog
-from app.services.commands import Command, Confirm, Import, SignUp, Source, Undo
+from app.services.commands import (
+    Answer,
+    AskLink,
+    Command,
+    Confirm,
+    Done,
+    Erase,
+    Import,
+    Remind,
+    SignUp,
+    Source,
+    Undo,
+)
 from app.services.house import House
+
+_LINKS = "~links"
+"""Stands for a newsletter in the budget of links; no slug looks like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +82,17 @@ def load(connection: Connection, commands: Sequence[Command], house: House) -> F
     catalog = house.catalog.current(connection)
     requests = {id(c): _resolve(c, catalog, house) for c in commands if isinstance(c, SignUp)}
     asked = [r for r in requests.values() if isinstance(r, Request)]
-    locked = budgets.lock(connection, [key for r in asked for key in (r.own, r.whole)])
-    keys = {c.address.key for c in commands if isinstance(c, SignUp | Import)}
+    counted = [budgets_of(house, c) for c in commands if isinstance(c, AskLink | Remind)]
+    wanted = [(r.own, r.whole) for r in asked] + counted
+    locked = budgets.lock(connection, [key for pair in wanted for key in pair])
+    keys = {c.address.key for c in commands if isinstance(c, SignUp | AskLink | Import | Remind)}
     owners = rows.find(connection, keys)
-    named = {c.subscription for c in commands if not isinstance(c, SignUp | Import)}
+    named = {
+        c.subscription for c in commands if not isinstance(c, SignUp | AskLink | Import | Erase)
+    }
+    named |= rows.of_subscribers(
+        connection, {c.subscriber for c in commands if isinstance(c, Erase)}
+    )
     found = {subscription for _, owned in owners.values() for subscription in owned.values()}
     links = [(c.subscription, c.sequence) for c in commands if isinstance(c, Confirm)]
     undone = {c.subscription for c in commands if isinstance(c, Undo)}
@@ -100,6 +123,13 @@ def _resolve(command: SignUp, catalog: Catalog, house: House) -> Request | Probl
     hashed = house.budget_hash(command.address.key)
     own, whole = (hashed, newsletter.slug), (hashed, "")
     return Request(newsletter, policy, wording, wording_locale, own, whole)
+
+
+def budgets_of(house: House, command: AskLink | Remind) -> tuple[budgets.Key, budgets.Key]:
+    """Return the budgets that the mail which the command asks for is counted in."""
+    hashed = house.budget_hash(command.address.key)
+    own = _LINKS if isinstance(command, AskLink) else command.newsletter
+    return (hashed, own), (hashed, "")
 
 
 def row_of(fold: Fold, address: Address, slug: str) -> Subscription:
@@ -157,10 +187,25 @@ def change(fold: Fold, row: Subscription, change: Change, act: dict[str, Any]) -
         keep(fold, row)
     welcome = fold.catalog.newsletters[row.newsletter].welcome
     if change.mail and (change.mail is not Mail.WELCOME or welcome):
-        fold.mails.append(_mail(fold, row, change.mail))
+        fold.mails.append(mail(fold, row, change.mail))
 
 
-def _mail(fold: Fold, row: Subscription, kind: Mail) -> dict[str, Any]:
+def done(fold: Fold, row: Subscription, answer: Answer) -> Done:
+    """Return an answer about a subscription that is there."""
+    newsletter = fold.catalog.newsletters[row.newsletter]
+    return Done(answer, newsletter, row.locale or row.pending_locale, row.subscriber_id)
+
+
+def remove(fold: Fold, row: Subscription) -> None:
+    """Forget a subscription: whoever signs up again starts a new chain."""
+    fold.changed.pop(row.id, None)
+    fold.rows.pop(row.id, None)
+    fold.owners.get(row.email_key, (None, {}))[1].pop(row.newsletter, None)
+    fold.removed.append(row)
+
+
+def mail(fold: Fold, row: Subscription, kind: Mail) -> dict[str, Any]:
+    """Return the outbox row of a mail that has become necessary."""
     return {
         "kind": kind.value,
         "subscriber_id": row.subscriber_id,
@@ -169,6 +214,7 @@ def _mail(fold: Fold, row: Subscription, kind: Mail) -> dict[str, Any]:
         "sequence": row.head.sequence if kind is Mail.CONFIRM else None,
         "priority": 0 if kind is Mail.CONFIRM else 1,
         "state": "waiting",
+        "outcome": None,
         "due_at": fold.now,
         "created_at": fold.now,
     }
@@ -181,10 +227,12 @@ def write(connection: Connection, fold: Fold) -> None:
     rows.remove(connection, fold.removed)
     rows.save(connection, fold.changed.values())
     consents.append(connection, fold.events)
-    outbox.add(connection, fold.mails)
     suppressions.add(connection, fold.suppress, fold.now)
     rows.fill(connection, fold.confirmed)
     suppressions.lift(connection, {row.email_hash for row in fold.confirmed}, Reason.ERASED)
     if fold.removed:
         consents.redact(connection, {row.id for row in fold.removed})
         rows.remove_orphans(connection, {row.subscriber_id for row in fold.removed})
+    # Last: all processes share the line, and wait for each other only from here on.
+    breakers.hold_back(connection, fold.house, fold.mails, fold.now)
+    outbox.add(connection, fold.mails)

@@ -27,7 +27,8 @@ def utc_now() -> datetime:
 class House:
     """One installation, as values.
 
-    `mail_rates` hold for all mail, `domain_rates` for the domain of the recipient; bounces come to
+    `confirm_rate` is how many confirmation mails may leave before some of them wait. `mail_rates`
+    hold for all mail, `domain_rates` for the domain of the recipient; bounces come to
     `bounce_address` if there is one, else to the sender; `dkim` signs all mail. `clock` is this
     process's; `shared_clock` is the database's, for what workers agree on.
     """
@@ -37,6 +38,7 @@ class House:
     hash_key: bytes
     confirm_ttl: timedelta = timedelta(days=7)
     confirm_cooldown: timedelta = timedelta(minutes=15)
+    confirm_rate: Rate | None = None
     mail_rates: tuple[Rate, ...] = ()
     domain_rates: Mapping[str, Rate] = field(default_factory=dict)
     bounce_address: str | None = None

@@ -25,6 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     "confirmed_url": None,
     "welcome": False,
     "archive": False,
+    "reminder": False,
     "locale": "en",
     "is_default": False,
 }

@@ -4,7 +4,7 @@ import functools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,15 +16,17 @@ from app.db.settlements import Settlement
 from app.db.transports import Pause
 from app.domain.errors import Conflict, NotFound
 from app.domain.retry import GIVE_UP_AFTER, Decision, Outcome, Try, Verdict, decide
-from app.domain.subscription import Mail
+from app.domain.subscription import SELF_SERVICE_FOR, Mail
 from app.languages import catalogs as languages
 from app.mail.compose import Letter, Letterhead, compose
 from app.mail.message import Message
-from app.services import links, paces, return_paths, subscriptions
+from app.services import breakers, links, paces, return_paths, subscriptions
 from app.services.commands import Bounce
 from app.services.house import House
 from app.services.paces import Pace
 
+_LINKS = {Mail.CONFIRM.value, Mail.PREFERENCES_LINK.value}
+"""Mail that is of no use when its link has expired."""
 _ROUNDS = 5
 _MOST = 500
 """So many rounds of a claim, and of so many mails, are made to get past what is put off."""
@@ -130,15 +132,11 @@ def renew(connection: Connection, house: House, worker: str, ids: Sequence[int])
 def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
     """Return the mail for the wire: the same bytes at every try. Raises ValueError."""
     unsubscribe = links.unsubscribe_url(house, lease.subscription_id, lease.created_at)
-    action = None
-    if lease.kind == Mail.CONFIRM:
-        request = (lease.subscription_id, lease.generation, lease.sequence or 0)
-        action = links.confirm_url(house, *request, lease.created_at)
     letter = Letter(
         id=lease.id,
         created_at=lease.created_at,
         recipient=lease.email,
-        action_url=action,
+        action_url=_action(house, lease),
         unsubscribe_url=unsubscribe,
         return_path=return_paths.make(house, lease.id),
     )
@@ -147,6 +145,16 @@ def message(house: House, lease: Lease, letterhead: Letterhead) -> Message:
     if house.dkim is None:
         return filled
     return replace(filled, content=house.dkim.sign(filled.content), is_clean=False)
+
+
+def _action(house: House, lease: Lease) -> str | None:
+    """Return where the button leads, for mail that has one."""
+    if lease.kind == Mail.CONFIRM:
+        request = (lease.subscription_id, lease.generation, lease.sequence or 0)
+        return links.confirm_url(house, *request, lease.created_at)
+    if lease.kind == Mail.PREFERENCES_LINK and lease.subscriber_id is not None:
+        return links.self_service_url(house, lease.subscriber_id, lease.id, lease.created_at)
+    return None
 
 
 def is_plain(tried: Sequence[Tried]) -> bool:
@@ -196,9 +204,16 @@ def _try(house: House, tried: Tried, failures: int, now: datetime) -> Try:
         attempts=tried.lease.attempts + 1,
         failures=failures,
         age=now - tried.lease.created_at,
-        lifetime=house.confirm_ttl if tried.lease.kind == Mail.CONFIRM else GIVE_UP_AFTER,
+        lifetime=_lifetime(house, tried.lease.kind),
         jitter=random.random(),  # noqa: S311 - spreads retries, keeps no secret
     )
+
+
+def _lifetime(house: House, kind: str) -> timedelta:
+    """Return how long it makes sense to send a mail of this kind."""
+    if kind == Mail.CONFIRM:
+        return house.confirm_ttl
+    return SELF_SERVICE_FOR if kind == Mail.PREFERENCES_LINK else GIVE_UP_AFTER
 
 
 def _told(tried: Tried) -> str:
@@ -230,8 +245,8 @@ def retry(
     if row["state"] != outbox.State.HELD:
         raise Conflict(f"This message is {row['state']}. Only one that is held can be retried.")
     now = house.shared_clock(connection)
-    if row["kind"] == Mail.CONFIRM and row["created_at"] <= now - house.confirm_ttl:
-        raise Conflict("Its link has expired. The person has to sign up again.")
+    if row["kind"] in _LINKS and row["created_at"] <= now - _lifetime(house, row["kind"]):
+        raise Conflict("Its link has expired. The person has to ask again.")
     if not outbox.requeue(connection, message, now):
         raise Conflict("This message is not held any more.")
     outbox.wake(connection)
@@ -239,13 +254,17 @@ def retry(
 
 
 def resume(connection: Connection, house: House, transport: str | None) -> list[str]:
-    """Let mail leave at once through every transport that rests, or one; return their names."""
+    """Let mail leave at once through every transport that rests, or one; return their names.
+
+    Without a name also what the circuit breaker on confirmation mails holds back: `confirm`.
+    """
+    # The breaker first, then mail, then transports, as others lock them: nobody deadlocks.
+    released = transport is None and breakers.release(connection, house)
     resting = sorted(transports.read_all(connection))
     resumed = [name for name in resting if transport in {None, name}]
     if resumed:
-        # Mail first, then transports, as claims and settles lock them: nobody deadlocks.
         outbox.hasten(connection, house.shared_clock(connection))
         for name in resumed:
             transports.resume(connection, name)
         outbox.wake(connection)
-    return resumed
+    return [*resumed, Mail.CONFIRM.value] if released else resumed

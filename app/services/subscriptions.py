@@ -1,8 +1,8 @@
 """The one door: a list of commands goes in, and every change of a subscription comes out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -10,18 +10,22 @@ from sqlalchemy.engine import Connection
 from app.db.subscriptions import Subscription
 from app.domain import budget, subscription
 from app.domain.errors import Problem
-from app.domain.subscription import BLOCKING, UNDO_FOR, Event, Kind, Reason, Status
-from app.services import folds
+from app.domain.subscription import BLOCKING, Event, Kind, Mail, Reason, Status
+from app.services import folds, wishes
 from app.services.commands import (
     Answer,
+    AskLink,
     Bounce,
     Command,
     Complain,
     Confirm,
     Done,
+    Erase,
     Expire,
     Explain,
     Import,
+    Pause,
+    Remind,
     Result,
     SignUp,
     Source,
@@ -30,11 +34,6 @@ from app.services.commands import (
 )
 from app.services.folds import Fold
 from app.services.house import House
-
-_LEAVING: dict[type[Command], Event] = {
-    Unsubscribe: Event.UNSUBSCRIBE,
-    Complain: Event.COMPLAINT,
-}
 
 
 def apply(connection: Connection, commands: Sequence[Command], house: House) -> list[Result]:
@@ -51,24 +50,7 @@ def apply(connection: Connection, commands: Sequence[Command], house: House) -> 
 
 
 def _settled(fold: Fold, command: Command) -> Result:
-    match command:
-        case SignUp():
-            return _sign_up(fold, command)
-        case Confirm():
-            return _confirm(fold, command)
-        case Unsubscribe() | Complain():
-            return _leave(fold, command.subscription, _LEAVING[type(command)], command.source)
-        case Undo():
-            return _undo(fold, command)
-        case Explain():
-            return _explain(fold, command)
-        case Bounce():
-            return _leave(fold, command.subscription, Event.HARD_BOUNCE, Source(method="sweep"))
-        case Import():
-            return _import(fold, command)
-        case Expire():
-            return _expire(fold, command)
-    assert_never(command)
+    return _VERBS[type(command)](fold, command)
 
 
 def _sign_up(fold: Fold, command: SignUp) -> Result:
@@ -77,8 +59,16 @@ def _sign_up(fold: Fold, command: SignUp) -> Result:
         return request
     done = Done(Answer.ACCEPTED, request.newsletter)
     row = folds.row_of(fold, command.address, request.newsletter.slug)
+    if BLOCKING & fold.suppressed.get(row.email_hash, set()):
+        return done
+    act = folds.act(fold, row, Kind.REQUESTED, command.source)
+    agreed = {"policy_version": request.policy.version, "wording": request.wording}
+    act |= {**agreed, "locale": request.wording_locale}
+    if command.proven:
+        _join(fold, row, act)
+        return done
     change = subscription.step(row.status, Event.SIGN_UP)
-    if BLOCKING & fold.suppressed.get(row.email_hash, set()) or not change.mail:
+    if not change.mail:
         return done
     own, whole = fold.budgets[request.own], fold.budgets[request.whole]
     own.answer(row.confirmed_at)
@@ -88,11 +78,23 @@ def _sign_up(fold: Fold, command: SignUp) -> Result:
     budget.spend(own, whole, change.mail, fold.now)
     if change.consent:
         _remember_wishes(row, command)
+        if row.status is not Status.PENDING:
+            row.reminded_at = None
         row.requested_at, row.ended_at, row.left_because = fold.now, None, None
-    act = folds.act(fold, row, Kind.REQUESTED, command.source)
-    agreed = {"policy_version": request.policy.version, "wording": request.wording}
-    folds.change(fold, row, change, {**act, **agreed, "locale": request.wording_locale})
+    folds.change(fold, row, change, act)
     return done
+
+
+def _join(fold: Fold, row: Subscription, act: dict[str, Any]) -> None:
+    """Subscribe somebody who has just shown that the address is theirs."""
+    change = subscription.step(row.status, Event.JOIN)
+    if change.consent is None:
+        return
+    row.requested_at = row.confirmed_at = fold.now
+    row.ended_at = row.left_because = row.pending_name = row.pending_locale = None
+    fold.confirmed.append(replace(row))
+    fold.suppressed.get(row.email_hash, set()).discard(Reason.ERASED)
+    folds.change(fold, row, change, {**act, "kind": Kind.CONFIRMED})
 
 
 def _remember_wishes(row: Subscription, command: SignUp) -> None:
@@ -106,7 +108,7 @@ def _confirm(fold: Fold, command: Confirm) -> Result:
     row = fold.rows.get(command.subscription)
     if row is None or row.status is None:
         return Done(Answer.LINK_EXPIRED)
-    done = _done(fold, row, Answer.CONFIRMED)
+    done = folds.done(fold, row, Answer.CONFIRMED)
     if row.generation != command.generation or row.status is Status.UNSUBSCRIBED:
         return replace(done, answer=Answer.LEFT_SINCE)
     if row.status is Status.CONFIRMED:
@@ -125,59 +127,17 @@ def _confirm(fold: Fold, command: Confirm) -> Result:
     return done
 
 
-def _done(fold: Fold, row: Subscription, answer: Answer) -> Done:
-    newsletter = fold.catalog.newsletters[row.newsletter]
-    return Done(answer, newsletter, row.locale or row.pending_locale)
-
-
 def _leave(fold: Fold, subscription_id: UUID, event: Event, source: Source) -> Result:
     row = fold.rows.get(subscription_id)
     if row is None or row.status is None:
         return Done(Answer.LEFT)
-    done = _done(fold, row, Answer.LEFT)
+    done = folds.done(fold, row, Answer.LEFT)
     change = subscription.step(row.status, event)
     if change.status is Status.UNSUBSCRIBED and row.status is not Status.UNSUBSCRIBED:
         row.ended_at = fold.now
         row.pending_name = row.pending_locale = row.paused_until = None
     folds.change(fold, row, change, folds.act(fold, row, Kind.WITHDRAWN, source))
-    return replace(done, can_undo=_can_undo(fold, row))
-
-
-def _can_undo(fold: Fold, row: Subscription) -> bool:
-    """Tell whether a confirmed subscription was left a moment ago, and nothing stops its mail."""
-    if row.status is not Status.UNSUBSCRIBED or row.ended_at is None or row.confirmed_at is None:
-        return False
-    was_confirmed = row.requested_at is None or row.requested_at <= row.confirmed_at
-    is_blocked = bool(BLOCKING & fold.suppressed.get(row.email_hash, set()))
-    return was_confirmed and not is_blocked and fold.now - row.ended_at < UNDO_FOR
-
-
-def _undo(fold: Fold, command: Undo) -> Result:
-    row = fold.rows.get(command.subscription)
-    if row is None or row.status is None:
-        return Done(Answer.TOO_LATE)
-    done = _done(fold, row, Answer.CONFIRMED)
-    if row.status is Status.CONFIRMED:
-        return replace(done, answer=Answer.ALREADY_CONFIRMED)
-    agreed = fold.last_agreed.get(row.id)
-    if agreed is None or agreed["generation"] != row.generation or not _can_undo(fold, row):
-        return replace(done, answer=Answer.TOO_LATE)
-    change = subscription.step(row.status, Event.UNDO)
-    row.ended_at = row.left_because = None
-    act = folds.act(fold, row, Kind.CONFIRMED, command.source)
-    copied = {name: agreed[name] for name in ("policy_version", "wording", "locale")}
-    confirms = agreed["confirms"] or agreed["sequence"]
-    folds.change(fold, row, change, {**act, **copied, "confirms": confirms})
-    return done
-
-
-def _explain(fold: Fold, command: Explain) -> Result:
-    row = fold.rows.get(command.subscription)
-    if row is None or row.status is not Status.UNSUBSCRIBED:
-        return Done(Answer.UNCHANGED)
-    row.left_because = command.why.value
-    folds.keep(fold, row)
-    return _done(fold, row, Answer.DONE)
+    return replace(done, can_undo=wishes.can_undo(fold, row))
 
 
 def _import(fold: Fold, command: Import) -> Result:
@@ -197,6 +157,23 @@ def _import(fold: Fold, command: Import) -> Result:
     return Done(Answer.DONE, newsletter)
 
 
+def _remind(fold: Fold, command: Remind) -> Result:
+    """Mail the confirm link once more, if that is still of use and inside the budget."""
+    row = fold.rows.get(command.subscription)
+    if row is None or row.status is not Status.PENDING or row.reminded_at is not None:
+        return Done(Answer.UNCHANGED)
+    own, whole = (fold.budgets[key] for key in folds.budgets_of(fold.house, command))
+    # Whatever comes of it, nobody is looked at twice.
+    row.reminded_at = fold.now
+    folds.keep(fold, row)
+    is_in = budget.may_mail(own, whole, Mail.CONFIRM, fold.now, fold.house.confirm_cooldown)
+    if not is_in or BLOCKING & fold.suppressed.get(row.email_hash, set()):
+        return Done(Answer.UNCHANGED)
+    budget.spend(own, whole, Mail.CONFIRM, fold.now)
+    fold.mails.append(folds.mail(fold, row, Mail.CONFIRM))
+    return Done(Answer.DONE)
+
+
 def _expire(fold: Fold, command: Expire) -> Result:
     row = fold.rows.get(command.subscription)
     if row is None or row.requested_at is None or row.requested_at >= command.before:
@@ -210,9 +187,34 @@ def _expire(fold: Fold, command: Expire) -> Result:
     act = folds.act(fold, row, Kind.EXPIRED, Source(method="sweep"))
     folds.change(fold, row, change, {**act, "address": None})
     if change.status is None:
-        # Whoever signs up again starts a new chain; the removed one must not be found any more.
-        fold.changed.pop(row.id, None)
-        fold.rows.pop(row.id, None)
-        fold.owners.get(row.email_key, (None, {}))[1].pop(row.newsletter, None)
-        fold.removed.append(row)
+        folds.remove(fold, row)
     return Done(Answer.DONE)
+
+
+def _unsubscribe(fold: Fold, command: Unsubscribe) -> Result:
+    return _leave(fold, command.subscription, Event.UNSUBSCRIBE, command.source)
+
+
+def _complain(fold: Fold, command: Complain) -> Result:
+    return _leave(fold, command.subscription, Event.COMPLAINT, command.source)
+
+
+def _bounce(fold: Fold, command: Bounce) -> Result:
+    return _leave(fold, command.subscription, Event.HARD_BOUNCE, Source(method="sweep"))
+
+
+_VERBS: dict[type[Command], Callable[[Fold, Any], Result]] = {
+    SignUp: _sign_up,
+    AskLink: wishes.ask_link,
+    Confirm: _confirm,
+    Unsubscribe: _unsubscribe,
+    Undo: wishes.undo,
+    Pause: wishes.note,
+    Explain: wishes.note,
+    Erase: wishes.erase,
+    Complain: _complain,
+    Bounce: _bounce,
+    Import: _import,
+    Remind: _remind,
+    Expire: _expire,
+}

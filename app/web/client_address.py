@@ -8,6 +8,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 Ip = IPv4Address | IPv6Address
 
 _PREFIX = {4: 24, 6: 48}
+_ONE_CLIENT = {4: 32, 6: 64}
 
 
 def of(request: Request, trusted: Networks) -> Ip | None:
@@ -37,6 +38,11 @@ def recorded(address: Ip | None, precision: str) -> str | None:
         network = ip_network((address, _PREFIX[address.version]), strict=False)
         return str(network.network_address)
     return str(address)
+
+
+def network(address: Ip) -> str:
+    """Return the network that is one client: an IPv4 address, or the /64 that a line is given."""
+    return str(ip_network((address, _ONE_CLIENT[address.version]), strict=False))
 
 
 def _is_in(address: Ip, networks: Networks) -> bool:

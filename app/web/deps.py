@@ -20,6 +20,7 @@ from app.services.house import House
 from app.services.keys import Key, Scope
 from app.web import client_address
 from app.web.client_address import Networks
+from app.web.throttles import Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,15 @@ class Site:
     consent_ip: str
     is_draining: Callable[[], bool]
     trust: Trust
+    throttle: Throttle
 
     async def catalog(self) -> Catalog:
         """Return newsletters, wordings and policies as they are now."""
         return await self.engine.read(self.house.catalog.current)
+
+    async def admit(self, request: Request) -> None:
+        """Count a public POST that no signed token stands for; raises TooMany if it is too much."""
+        await self.throttle.admit(client_address.of(request, self.trusted_proxies))
 
     def source(self, request: Request, method: str, page_url: str | None = None) -> Source:
         """Return where a request came from, for the record."""

@@ -21,7 +21,7 @@ def add_to(app: FastAPI) -> None:
         assert isinstance(problem, Problem)  # noqa: S101 - what it is registered for
         if isinstance(problem, Unavailable):
             _log_away(problem)
-        return answer(request, problems.of(problem))
+        return answer(request, problems.of(problem), problems.headers_for(problem))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ _TABLE: dict[type[Problem], tuple[int, str, str]] = {
     errors.Gone: (410, "gone", "No longer valid"),
     errors.UnsupportedMedia: (415, "unsupported-media-type", "This kind of body is not taken"),
     errors.Invalid: (422, "invalid", "Some values are not valid"),
+    errors.TooMany: (429, "too-many-requests", "Too many requests"),
     errors.NoPolicy: (503, "no-policy", "Not open yet"),
     errors.Unreachable: (503, "unreachable", "Somebody we need does not answer"),
     errors.Unavailable: (503, "unavailable", "The database is away"),
@@ -66,6 +67,11 @@ def of_status(status: int) -> dict[str, Any]:
 def _members(status: int, name: str, title: str, detail: str) -> dict[str, Any]:
     kind = f"urn:newsletter:problem:{name}"
     return {"type": kind, "title": title, "status": status, "detail": detail}
+
+
+def headers_for(problem: Problem) -> dict[str, str]:
+    """Return the headers that only this problem knows: when to come back (RFC 6585)."""
+    return {"Retry-After": str(problem.seconds)} if isinstance(problem, errors.TooMany) else {}
 
 
 def headers_of(status: int) -> dict[str, str]:

@@ -42,7 +42,8 @@ def _a_dead_worker(stage: Stage) -> list[str]:
     stage.relay.hold(Phase.DOT)
     stage.database.sign_up(people(MAILS, MAILS))
     time.sleep(2)
-    victim = stage.workers[0]
+    held_by = stage.database.held_by
+    victim = max(stage.workers, key=lambda worker: len(held_by(worker.process.pid)))
     dead = stage.kill(victim)
     stage.relay.release()
     time.sleep(LEASE_SECONDS + 10)

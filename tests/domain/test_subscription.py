@@ -19,6 +19,8 @@ none          sign_up      pending       requested  confirm             -
 none          confirm      none          -          -                   -
 none          unsubscribe  none          -          -                   -
 none          undo         none          -          -                   -
+none          join         confirmed     confirmed  welcome             -
+none          erase        none          -          -                   -
 none          complaint    none          -          -                   complaint
 none          hard_bounce  none          -          -                   hard_bounce
 none          import       confirmed     imported   -                   -
@@ -27,6 +29,8 @@ pending       sign_up      pending       requested  confirm             -
 pending       confirm      confirmed     confirmed  welcome             -
 pending       unsubscribe  unsubscribed  withdrawn  -                   -
 pending       undo         pending       -          -                   -
+pending       join         confirmed     confirmed  welcome             -
+pending       erase        none          erased     -                   erased
 pending       complaint    unsubscribed  withdrawn  -                   complaint
 pending       hard_bounce  pending       -          -                   hard_bounce
 pending       import       confirmed     imported   -                   -
@@ -35,6 +39,8 @@ confirmed     sign_up      confirmed     -          already_subscribed  -
 confirmed     confirm      confirmed     -          -                   -
 confirmed     unsubscribe  unsubscribed  withdrawn  -                   -
 confirmed     undo         confirmed     -          -                   -
+confirmed     join         confirmed     -          -                   -
+confirmed     erase        none          erased     -                   erased
 confirmed     complaint    unsubscribed  withdrawn  -                   complaint
 confirmed     hard_bounce  confirmed     -          -                   hard_bounce
 confirmed     import       confirmed     -          -                   -
@@ -43,6 +49,8 @@ unsubscribed  sign_up      pending       requested  confirm             -
 unsubscribed  confirm      unsubscribed  -          -                   -
 unsubscribed  unsubscribe  unsubscribed  -          -                   -
 unsubscribed  undo         confirmed     confirmed  -                   -
+unsubscribed  join         confirmed     confirmed  welcome             -
+unsubscribed  erase        none          erased     -                   erased
 unsubscribed  complaint    unsubscribed  -          -                   complaint
 unsubscribed  hard_bounce  unsubscribed  -          -                   hard_bounce
 unsubscribed  import       unsubscribed  -          -                   -

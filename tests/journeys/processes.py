@@ -22,10 +22,11 @@ from email.message import EmailMessage
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 import structlog
 from aiosmtpd.controller import Controller
@@ -183,6 +184,19 @@ def is_ready(url: str) -> bool:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == HTTPStatus.OK
     return False
+
+
+def fetch(url: str, statement: str) -> list[Any]:
+    """Return the rows that a PostgreSQL answers."""
+
+    async def read() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(read())
 
 
 @dataclass

@@ -9,12 +9,10 @@ import httpx
 import pytest
 from playwright.async_api import BrowserContext, Locator, Page, Route, async_playwright, expect
 
+from tests.journeys.browsers import QUIETLY
 from tests.journeys.processes import installed, is_ready, wait_until
-from tests.journeys.test_in_a_browser import QUIETLY, chromium
 from tests.journeys.websites import Website, website
 from tests.mail.servers import free_port
-
-__all__ = ["chromium"]
 
 pytestmark = pytest.mark.anyio
 

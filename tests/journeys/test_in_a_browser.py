@@ -1,34 +1,17 @@
-import os
-import re
-import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from tests.journeys.processes import Installation, installed, is_ready, wait_until
+from tests.journeys.browsers import QUIETLY, follow, sign_up, start_dev
+from tests.journeys.processes import Installation
 from tests.mail.servers import free_port
 
 pytestmark = pytest.mark.anyio
-
-QUIETLY = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
-]
-
-
-@pytest.fixture
-def chromium() -> str:
-    found = shutil.which("chromium")
-    if found is None:
-        missing = "there is no chromium"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    return str(found)
 
 
 @pytest.fixture
@@ -40,42 +23,6 @@ async def page(chromium: str) -> AsyncIterator[Page]:
         context.set_default_timeout(10_000)
         yield await context.new_page()
         await browser.close()
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Installation]:
-    with installed(tmp_path) as made:
-        yield made
-
-
-def start_dev(house: Installation, port: int) -> str:
-    """Start `newsletter dev`; return the key that it printed."""
-    number = len(house.started)
-    house.start("dev", "--port", str(port))
-    wait_until(lambda: is_ready(f"http://127.0.0.1:{port}"))
-    [key] = re.findall(r"Admin key +(nl_\S+)", house.log(number).read_text())
-    return str(key)
-
-
-async def sign_up(page: Page, url: str, email: str) -> None:
-    await page.goto(f"{url}/newsletters/insights")
-    await expect(page.get_by_text("No spam; unsubscribe easily at any time.")).to_be_visible()
-    await page.get_by_label("E-mail address").fill(email)
-    consent = page.get_by_role("checkbox")
-    await expect(consent).not_to_be_checked()
-    await consent.check()
-    await page.get_by_role("button", name="Sign up").click()
-
-
-async def follow(page: Page, url: str, link: str, mails: int) -> None:
-    """Open the newest mail of the mailbox page once there are so many, and follow a link in it."""
-    await page.goto(f"{url}/dev/mail")
-    while await page.locator("a.cover").count() < mails:
-        await page.reload()
-    await page.locator("a.cover").first.click()
-    address = await page.locator(f"ul.links a[href*='/{link}/']").first.get_attribute("href")
-    assert address is not None
-    await page.locator(f"ul.links a[href='{address}']").click()
 
 
 async def test_a_stranger_tries_everything_out_in_a_browser(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
 
 from tests.journeys.processes import (
     PostOffice,
+    fetch,
     furnish,
     installed,
     is_ready,
@@ -25,17 +25,6 @@ def _ask(url: str, *emails: str) -> list[int]:
     with httpx.Client() as client:
         bodies = [{"email": email, "consent": True} for email in emails]
         return [client.post(f"{url}/v1/subscriptions", json=b).status_code for b in bodies]
-
-
-def _fetch(url: str, statement: str) -> list[Any]:
-    async def fetch() -> list[Any]:
-        connection = await asyncpg.connect(url)
-        try:
-            return [tuple(row) for row in await connection.fetch(statement)]
-        finally:
-            await connection.close()
-
-    return asyncio.run(fetch())
 
 
 def test_two_servers_and_two_workers_share_one_postgresql(
@@ -53,14 +42,14 @@ def test_two_servers_and_two_workers_share_one_postgresql(
 
         statuses = asyncio.run(_storm(urls))
         assert statuses == [202] * 200
-        wait_until(lambda: _fetch(database, "SELECT DISTINCT state FROM outbox") == [("sent",)])
+        wait_until(lambda: fetch(database, "SELECT DISTINCT state FROM outbox") == [("sent",)])
         assert sorted(office.recipients) == sorted(PEOPLE)
         assert _listed(urls[0], key) == _listed(urls[1], key) == 50
 
         assert house.stop() == [0, 0, 0, 0]
         assert len(office.taken) == 50
-        assert _fetch(database, "SELECT state, count(*) FROM outbox GROUP BY 1") == [("sent", 50)]
-        assert _fetch(database, _DEADLOCKS) == [(0,)]
+        assert fetch(database, "SELECT state, count(*) FROM outbox GROUP BY 1") == [("sent", 50)]
+        assert fetch(database, _DEADLOCKS) == [(0,)]
         assert "error" not in house.logs()
         assert house.ok("consent", "verify") == "verified 50 events of 50 subscriptions"
 
@@ -100,7 +89,7 @@ def test_several_processes_behind_one_port_answer_and_stop_cleanly(
         assert _ask(url, *PEOPLE[:6]) == [202] * 6
         assert house.stop() == [0]
         assert "Traceback" not in house.logs()
-    assert _fetch(empty_postgres, "SELECT count(*) FROM subscribers") == [(6,)]
+    assert fetch(empty_postgres, "SELECT count(*) FROM subscribers") == [(6,)]
 
 
 def _execute(path: Path, statement: str) -> list[Any]:

@@ -33,3 +33,13 @@ def test_no_sentence_of_ours_stays_in_english(kind: str) -> None:
         other = compose(kind, LETTERHEAD, language).fill(LETTER).content
         assert parse(other)["Subject"] != parse(english)["Subject"]
         assert sentences(0, other) & sentences(0, english) <= theirs
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=lambda language: language.code)
+def test_a_link_on_request_belongs_to_no_list(language: Language) -> None:
+    mail = compose("preferences_link", LETTERHEAD, language).fill(LETTER)
+    assert parse(mail.content).keys() == [name for name in HEADERS if not name.startswith("List-")]
+    text, rich = bodies(mail.content)
+    assert ACTION in text.split("\n")
+    assert f'href="{ACTION}"' in rich
+    assert UNSUBSCRIBE not in text + rich

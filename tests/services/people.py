@@ -16,6 +16,7 @@ from app.services.commands import (
     Command,
     Complain,
     Confirm,
+    Erase,
     Expire,
     Import,
     Result,
@@ -118,6 +119,9 @@ class Door:
 
     async def undo(self, email: str = ANN) -> Undo:
         return Undo(subscription=(await self.joined(email))["id"], source=PAGE)
+
+    async def erase(self, email: str = ANN) -> Erase:
+        return Erase(subscriber=(await self.joined(email))["subscriber_id"], source=PAGE)
 
     async def complain(self, email: str = ANN) -> Complain:
         source = Source(method="complaint")

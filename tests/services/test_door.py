@@ -1,5 +1,6 @@
 """Every row and column of the table of transitions, through the door."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -14,10 +15,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("open_house")]
 # status, what happens -> answer, status, consent event, mail, suppression
 TABLE = """
 none         sign_up     accepted          pending      requested confirm            -
+none         join        accepted          confirmed    confirmed welcome            -
 none         import      done              confirmed    imported  -                  -
 pending      sign_up     accepted          pending      requested confirm            -
 pending      confirm     confirmed         confirmed    confirmed welcome            -
 pending      unsubscribe left              unsubscribed withdrawn -                  -
+pending      join        accepted          confirmed    confirmed welcome            -
+pending      erase       done              none         erased    -                  erased
 pending      undo        too_late          pending      -         -                  -
 pending      complaint   left              unsubscribed withdrawn -                  complaint
 pending      hard_bounce left              pending      -         -                  hard_bounce
@@ -26,6 +30,8 @@ pending      expire      done              none         expired   -             
 confirmed    sign_up     accepted          confirmed    -         already_subscribed -
 confirmed    confirm     already_confirmed confirmed    -         -                  -
 confirmed    unsubscribe left              unsubscribed withdrawn -                  -
+confirmed    join        accepted          confirmed    -         -                  -
+confirmed    erase       done              none         erased    -                  erased
 confirmed    undo        already_confirmed confirmed    -         -                  -
 confirmed    complaint   left              unsubscribed withdrawn -                  complaint
 confirmed    hard_bounce left              confirmed    -         -                  hard_bounce
@@ -34,6 +40,8 @@ confirmed    expire      unchanged         confirmed    -         -             
 unsubscribed sign_up     accepted          pending      requested confirm            -
 unsubscribed confirm     left_since        unsubscribed -         -                  -
 unsubscribed unsubscribe left              unsubscribed -         -                  -
+unsubscribed join        accepted          confirmed    confirmed welcome            -
+unsubscribed erase       done              none         erased    -                  erased
 unsubscribed undo        too_late          unsubscribed -         -                  -
 unsubscribed complaint   left              unsubscribed -         -                  complaint
 unsubscribed hard_bounce left              unsubscribed -         -                  hard_bounce
@@ -47,20 +55,21 @@ async def command(door: Door, event: str, email: str) -> Command:
     match event:
         case "sign_up":
             return sign_up(email)
+        case "join":
+            return sign_up(email, proven=True)
         case "import":
             return imported(email)
         case "confirm":
             return await door.click()
-        case "unsubscribe":
-            return await door.leave(email)
-        case "undo":
-            return await door.undo(email)
-        case "complaint":
-            return await door.complain(email)
-        case "hard_bounce":
-            return await door.bounce(email)
-        case _:
-            return await door.expire(email)
+    made: dict[str, Callable[[str], Awaitable[Command]]] = {
+        "unsubscribe": door.leave,
+        "undo": door.undo,
+        "complaint": door.complain,
+        "hard_bounce": door.bounce,
+        "expire": door.expire,
+        "erase": door.erase,
+    }
+    return await made[event](email)
 
 
 async def test_an_event_does_what_the_table_says(door: Door, clock: Clock) -> None:

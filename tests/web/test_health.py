@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy.engine import Connection
 from app.db import outbox, schema, tables, transports
 from app.db.engine import Engine
 from app.db.transports import Pause
+from app.domain.rate import Rate
 from app.main import create_app
 from app.services.house import House
 from app.settings import Settings
@@ -92,6 +94,28 @@ async def test_mail_that_needs_a_human_is_a_warning(
     await engine.write(lambda c: c.execute(hold).rowcount)
     [warning] = await warnings_of(client)
     assert "GET /v1/outbox?state=held" in warning
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_confirmation_mails_that_wait_in_line_are_a_warning(
+    settings: Settings, house: House, admin: dict[str, str]
+) -> None:
+    app = create_app(settings, house=replace(house, confirm_rate=Rate(1, 3_600)))
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url=house.base_url) as client,
+    ):
+        bodies = [{"email": f"{who}@example.org", "consent": True} for who in ("ann", "bob")]
+        answers = [await client.post("/v1/subscriptions", json=body) for body in bodies]
+        assert answers[0].content == answers[1].content
+        [warning] = await warnings_of(client)
+        assert warning.startswith("confirmation mails wait: more than 1/h were asked for")
+        shown = (await client.get("/v1/outbox", headers=admin)).json()["items"]
+        assert [item["outcome"] for item in shown] == ["held back", None]
+        resumed = await client.post("/v1/outbox/resume", headers=admin)
+        assert resumed.json() == {"resumed": ["confirm"]}
+        assert await warnings_of(client) == []
 
 
 @pytest.mark.usefixtures("open_house")

@@ -24,6 +24,7 @@ MOST: dict[str, Any] = {
     "confirmed_url": "https://www.example.org/welcome",
     "welcome": True,
     "archive": True,
+    "reminder": True,
     "locale": "de-AT",
     "default": True,
 }
@@ -56,8 +57,8 @@ async def test_three_values_are_enough(client: httpx.AsyncClient) -> None:
     shown = (await client.post("/v1/newsletters", json=LEAST)).json()
     assert shown["promise"] == "No spam; unsubscribe easily at any time."
     assert shown["consent_text"] == "Yes, please send me “Weekly” by e-mail."
-    off = ("welcome", "archive", "default")
-    assert [shown[name] for name in off] == [False, False, False]
+    off = ("welcome", "archive", "reminder", "default")
+    assert [shown[name] for name in off] == [False] * len(off)
     for missing in LEAST:
         body = {name: value for name, value in LEAST.items() if name != missing}
         assert faults(await client.post("/v1/newsletters", json=body)) == [f"/{missing}"]
@@ -132,6 +133,7 @@ BY_FIELD: dict[str, list[Any]] = {
     "confirmed_url": BAD_URLS,
     "welcome": ["true", 1, None],
     "archive": ["yes", []],
+    "reminder": ["yes", []],
     "default": [0, ""],
     "locale": ["", "en_US", "english please", None, 5],
     **{name: ["x"] for name in ("wording", "created_at", "is_default", "revision", "constructor")},

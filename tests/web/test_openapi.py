@@ -47,7 +47,7 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         for method, operation in operations.items()
     }
     assert named == {
-        "POST /v1/subscriptions": "202 303 400 413 415 422 503",
+        "POST /v1/subscriptions": "202 303 400 413 415 422 429 503",
         "GET /v1/newsletters/{slug}/form": "200 404 503",
         "GET /v1/newsletters": "200 401 503",
         "POST /v1/newsletters": "201 400 401 403 409 413 415 422 503",
@@ -74,6 +74,12 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         "GET /unsubscribe/{token}": "200 404 503",
         "POST /unsubscribe/{token}": "200 404 503",
         "POST /unsubscribe/{token}/undo": "200 404 410 503",
+        "GET /preferences/{token}": "200 404 410 503",
+        "POST /preferences/{token}": "200 400 404 410 413 415 422 503",
+        "GET /preferences/{token}/data": "200 404 410 503",
+        "POST /preferences/{token}/erase": "200 400 404 410 413 415 422 503",
+        "GET /preferences": "200",
+        "POST /preferences": "200 400 413 415 422 429 503",
         "POST /unsubscribe/{token}/reason": "200 400 404 413 415 422 503",
     }
     linked = {

@@ -79,6 +79,11 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         ({"confirm_ttl": timedelta(0)}, "CONFIRM_TTL"),
         ({"unconfirmed_retention": timedelta(days=6)}, "CONFIRM_TTL"),
         ({"confirm_cooldown": timedelta(days=-1)}, "CONFIRM_COOLDOWN"),
+        ({"rate_limit_url": SecretStr("memcached://localhost")}, "rate_limit_url"),
+        ({"rate_limit_url": SecretStr("redis://localhost:port/0")}, "rate_limit_url"),
+        ({"client_rate": "often"}, "client_rate"),
+        ({"public_rate": "100"}, "public_rate"),
+        ({"confirm_rate": "many"}, "confirm_rate"),
         ({"mail_connections": 0}, "MAIL_CONNECTIONS"),
         ({"database_pooler": "statement"}, "database_pooler"),
     ],
@@ -108,7 +113,14 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rates_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEWSLETTER_MAIL_RATE", "14/s, 50000/d")
     monkeypatch.setenv("NEWSLETTER_MAIL_DOMAIN_RATES", "Gmail.com=20/s, example.org=500/h")
+    monkeypatch.setenv("NEWSLETTER_CLIENT_RATE", "3/m")
+    monkeypatch.setenv("NEWSLETTER_PUBLIC_RATE", "")
+    monkeypatch.setenv("NEWSLETTER_CONFIRM_RATE", "")
     found = Settings.without_file()
+    assert (found.client_rate, found.public_rate) == ((Rate(3, 60),), ())
+    assert found.confirm_rate is None
+    monkeypatch.setenv("NEWSLETTER_CONFIRM_RATE", "500/h")
+    assert Settings.without_file().confirm_rate == Rate(500, 3_600)
     assert found.mail_rate == (Rate(14, 1), Rate(50_000, 86_400))
     assert found.mail_domain_rates == {"gmail.com": Rate(20, 1), "example.org": Rate(500, 3_600)}
 

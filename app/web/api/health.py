@@ -12,6 +12,7 @@ from app.db import outbox, schema, transports
 from app.db.transports import Pause
 from app.domain.errors import Busy, Unmigrated
 from app.domain.retry import Outcome
+from app.services import breakers
 from app.services.house import House
 from app.web import problems
 from app.web.deps import AnySite
@@ -54,7 +55,9 @@ async def readyz(site: AnySite) -> Response:
 def _look(connection: Connection, house: House) -> tuple[bool, list[str]]:
     if not schema.is_current(connection):
         return False, []
-    return True, [*_no_policy(connection, house), *_mail_waits(connection, house)]
+    held_back = breakers.warning(connection, house)
+    warnings = [*_no_policy(connection, house), *_mail_waits(connection, house)]
+    return True, [*warnings, *([held_back] if held_back else [])]
 
 
 def _no_policy(connection: Connection, house: House) -> list[str]:

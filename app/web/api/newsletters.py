@@ -48,6 +48,7 @@ class NewsletterShown(BaseModel):
     confirmed_url: str | None
     welcome: bool
     archive: bool
+    reminder: bool
     locale: str
     default: bool
     created_at: AwareDatetime
@@ -70,6 +71,7 @@ class Changes(Strict):
     confirmed_url: WebUrl | None = None
     welcome: bool = False
     archive: bool = False
+    reminder: bool = False
     locale: Locale = "en"
     default: bool = False
 

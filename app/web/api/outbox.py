@@ -142,7 +142,10 @@ async def retry(message: RowNumber, site: AnySite, key: SendingKey) -> MessageSh
     openapi_extra=bodies.described(ResumeBody, required=False),
 )
 async def resume(request: Request, site: AnySite, key: SendingKey) -> Resumed:
-    """Let mail leave at once through what rests, for all workers; nothing rests: nothing done."""
+    """Let mail leave at once through what rests, for all workers; nothing rests: nothing done.
+
+    Without a name also confirmation mails that wait because too many were asked for: `confirm`.
+    """
     key.require_newsletter(None)
     sent = await bodies.json_object(request) if await request.body() else {}
     body = bodies.checked(ResumeBody, sent)

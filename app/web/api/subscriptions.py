@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import AfterValidator, Field
 
 from app.db.newsletters import Newsletter
-from app.domain.errors import Fault, Invalid, Problem, Unavailable
+from app.domain.errors import Fault, Invalid, Problem, TooMany, Unavailable
 from app.services.catalog import Catalog
 from app.services.commands import SignUp
 from app.web import bodies, negotiation, problems, rendering
@@ -73,7 +73,7 @@ _ANSWER = {
     responses={
         202: {"description": "Accepted", "content": {"application/json": {"schema": _ANSWER}}},
         303: {"description": "Accepted, for a browser: on to the thank-you page"},
-        **problems.documented(400, 413, 415, 422, 503, page=True),
+        **problems.documented(400, 413, 415, 422, 429, 503, page=True),
     },
     openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )
@@ -81,8 +81,11 @@ async def sign_up(request: Request, site: AnySite) -> Response:
     """Sign up. The answer is the same whether or not the address is known."""
     fields: dict[str, Any] = {}
     try:
+        await site.admit(request)
         fields = await _fields(request)
         newsletter = await _submit(request, site, fields)
+    except TooMany as problem:
+        return _put_off(request, site, problem)
     except Problem as problem:
         return await _refused(request, site, fields, problem)
     headers = {"Vary": negotiation.VARY}
@@ -138,6 +141,15 @@ async def _submit(request: Request, site: Site, fields: dict[str, Any]) -> Newsl
 
 def _thanks(newsletter: Newsletter) -> str:
     return newsletter.thank_you_url or f"/newsletters/{quote(newsletter.slug)}/thank-you"
+
+
+def _put_off(request: Request, site: Site, problem: TooMany) -> Response:
+    """Refuse without reading anything: neither the body nor the database."""
+    if not negotiation.wants_json(request):
+        raise problem  # the handler knows whether a person or a script waits
+    headers = {"Vary": negotiation.VARY, **problems.headers_for(problem)}
+    headers |= negotiation.cors(request, site.house.catalog.known.origins())
+    return problems.as_json(problems.of(problem), headers)
 
 
 async def _refused(

@@ -50,7 +50,7 @@ _REASON = {"schema": Reason.model_json_schema()}
 async def show(token: str, request: Request, site: AnySite) -> HTMLResponse:
     """Show one button. Nothing changes: mail scanners follow links."""
     known = await site.engine.read(_look, site.house, _subscription(site, token))
-    return _page(request, "unsubscribe.html", known, token=token)
+    return _page(request, site, "unsubscribe.html", known, token=token)
 
 
 @router.post(
@@ -65,7 +65,7 @@ async def leave(token: str, request: Request, site: AnySite) -> HTMLResponse:
     method = "one_click" if await _is_one_click(request) else "page"
     source = site.source(request, method)
     done = await site.groups.submit(Unsubscribe(subscription=subscription, source=source))
-    return _page(request, "unsubscribed.html", done, token=token)
+    return _page(request, site, "unsubscribed.html", done, token=token)
 
 
 @router.post(
@@ -79,7 +79,7 @@ async def undo(token: str, request: Request, site: AnySite) -> HTMLResponse:
     command = Undo(subscription=_subscription(site, token), source=source)
     done = await site.groups.submit(command)
     if done.answer in {Answer.CONFIRMED, Answer.ALREADY_CONFIRMED}:
-        return _page(request, "undone.html", done)
+        return _page(request, site, "undone.html", done)
     again = done.newsletter and {"url": f"/newsletters/{done.newsletter.slug}", "label": _AGAIN}
     context = {"title": _TOO_LATE, "detail": _SIGN_UP, "status": 410, "action": again}
     language = rendering.language_of(request, done.newsletter, done.locale)
@@ -97,12 +97,18 @@ async def reason(token: str, request: Request, site: AnySite) -> HTMLResponse:
     subscription = _subscription(site, token)
     fields = bodies.checked(Reason, await bodies.form_fields(request, Reason.model_fields))
     done = await site.groups.submit(Explain(subscription=subscription, why=fields.reason))
-    return _page(request, "explained.html", done)
+    return _page(request, site, "explained.html", done)
 
 
-def _page(request: Request, template: str, done: Done, **context: str) -> HTMLResponse:
+def _page(request: Request, site: Site, template: str, done: Done, **context: str) -> HTMLResponse:
     language = rendering.language_of(request, done.newsletter, done.locale)
-    shown = {"newsletter": done.newsletter, "can_undo": done.can_undo, **context}
+    house, who = site.house, done.subscriber
+    shown = {
+        "newsletter": done.newsletter,
+        "can_undo": done.can_undo,
+        "preferences": who and links.preferences_path(house, who, house.clock()),
+        **context,
+    }
     return rendering.page(language, template, shown, headers=rendering.PRIVATE)
 
 
@@ -128,4 +134,5 @@ def _look(connection: Connection, house: House, subscription: UUID) -> Done:
     if row is None:
         return Done(Answer.UNCHANGED)
     newsletter = house.catalog.current(connection).newsletters[row.newsletter]
-    return Done(Answer.UNCHANGED, newsletter, row.locale or row.pending_locale)
+    locale = row.locale or row.pending_locale
+    return Done(Answer.UNCHANGED, newsletter, locale, row.subscriber_id)
