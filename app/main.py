@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
 from app.db.engine import Engine, open_engine
@@ -42,7 +42,7 @@ from app.web.api import subscriptions as api_subscriptions
 from app.web.deps import Site, Trust
 from app.web.envelope import Envelope
 from app.web.limits import BodyLimit
-from app.web.pages import confirm, mailbox, preferences, sign_up, unsubscribe
+from app.web.pages import blog, confirm, forms, mailbox, preferences, sign_up, unsubscribe
 from app.web.throttles import Limits, Throttle, open_throttle
 from app.worker.loop import Worker
 
@@ -201,6 +201,15 @@ def create_app(
     return app
 
 
+def create_blog(service: str, slug: str) -> FastAPI:
+    """Return the sample blog of `newsletter dev`, which carries the newsletter's form."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.include_router(blog.router_of(service, slug))
+    app.mount("/static", StaticFiles(directory=rendering.STATIC))
+    app.add_middleware(Envelope, broken=lambda _: Response(status_code=500))
+    return app
+
+
 def _trust(settings: Settings) -> Trust:
     key = settings.feedback_mailgun_key
     return Trust(
@@ -265,7 +274,7 @@ def _add_routes(app: FastAPI, dev: Settings | None) -> None:
         health,
     ):
         app.include_router(module.router)
-    for page in (sign_up, confirm, unsubscribe, preferences):
+    for page in (sign_up, forms, confirm, unsubscribe, preferences):
         app.include_router(page.router)
     if dev is not None:
         app.include_router(mailbox.router_of(Path(dev.transport_url.partition("://")[2])))

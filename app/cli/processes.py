@@ -18,38 +18,26 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy.engine import Connection
 from uvicorn.supervisors import Multiprocess
 
-from app.cli import database
-from app.db import newsletters as newsletter_rows
-from app.db import policies as policy_rows
+from app.cli import database, samples
 from app.db import schema
-from app.domain.errors import Unauthenticated
-from app.main import configure_logging, create_app, engine_of, house_of, open_worker
-from app.services import keys, newsletters, policies
-from app.services.house import utc_now
-from app.services.keys import Scope, Wish
-from app.settings import Settings, SettingsError
-
-_SAMPLE: dict[str, Any] = {
-    "slug": "insights",
-    "name": "Insights",
-    "from_name": "Insights",
-    "from_address": "insights@example.org",
-    "pitch": "One thoughtful letter a week about building things that last.",
-    "consent_text": "Yes, please send me the Insights newsletter by e-mail. "
-    "I can unsubscribe at any time with one click.",
-    "welcome": True,
-    "is_default": True,
-}
-_SAMPLE_POLICY = (
-    "We keep your address, what you agreed to and when, only to send you the newsletter you asked "
-    "for and to be able to prove that you asked. We give it to nobody. You can leave at any time."
+from app.main import (
+    configure_logging,
+    create_app,
+    create_blog,
+    engine_of,
+    house_of,
+    open_worker,
 )
+from app.settings import Settings, SettingsError
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+BlogPort = Annotated[
+    int | None,
+    typer.Option(min=1, max=65535, help="Port of the sample blog; the next one that is free."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
 def dev(
     host: Host = "127.0.0.1",
     port: Port = 8000,
+    blog_port: BlogPort = None,
     expose: Annotated[
         bool, typer.Option("--expose", help="Let other machines in (there is no password).")
     ] = False,
@@ -73,7 +62,10 @@ def dev(
     # Links in mail need a name or an IPv4 address that answers.
     reached = {"0.0.0.0": "127.0.0.1", "::": "localhost", "::1": "localhost"}.get(host, host)  # noqa: S104
     base_url = f"http://{reached}:{port}"
-    listening = _listen("0.0.0.0" if expose and host == "127.0.0.1" else host, port)  # noqa: S104
+    bound = "0.0.0.0" if expose and host == "127.0.0.1" else host  # noqa: S104
+    listening = _listen(bound, port)
+    blog = _listen(bound, blog_port) if blog_port else _listen_beside(bound, port)
+    blog_url = f"http://{reached}:{blog.getsockname()[1]}"
     with _alone(data_dir):
         kept = _kept(data_dir / "dev.json")
         settings = Settings.without_file(
@@ -91,15 +83,17 @@ def dev(
         )
         configure_logging(settings.log_format)
         database.write(settings, schema.upgrade)
-        key = database.write(settings, _sample, kept.get("admin_key"), base_url)
+        key = database.write(settings, samples.make, kept.get("admin_key"), base_url, blog_url)
         _keep(data_dir / "dev.json", {**kept, "admin_key": key})
     typer.echo(
-        f"Sign-up page  {base_url}/newsletters/{_SAMPLE['slug']}\n"
+        f"Sign-up page  {base_url}/newsletters/{samples.SLUG}\n"
+        f"Sample blog   {blog_url}/\n"
         f"Mailbox       {base_url}/dev/mail\n"
         f"Admin API     {base_url}/v1/subscribers\n"
         f"Admin key     {key}"
     )
-    _serve(create_app(settings, with_worker=True, dev=True), listening)
+    with samples.serving(create_blog(base_url, samples.SLUG), blog, _SERVER_OPTIONS):
+        _serve(create_app(settings, with_worker=True, dev=True), listening)
 
 
 def serve(
@@ -188,6 +182,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def _listen_beside(host: str, port: int) -> socket.socket:
+    """Listen on the next port that is free: nobody asked for a certain one."""
+    for candidate in range(port + 1, min(port + 20, 65536)):
+        with contextlib.suppress(SettingsError):
+            return _listen(host, candidate)
+    raise SettingsError(f"no port after {port} is free for the sample blog: name a --blog-port")
+
+
 def _production() -> Settings:
     """Return settings that are fit to serve with, and say what the database lacks for now."""
     settings = Settings()
@@ -229,17 +231,3 @@ def _keep(path: Path, values: dict[str, str]) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump(values, file, indent=2)
     partial.replace(path)
-
-
-def _sample(connection: Connection, key: str | None, base_url: str) -> str:
-    """Make what is missing of the sample newsletter, the policy and the key; return the key."""
-    now = utc_now()
-    if newsletter_rows.read(connection, _SAMPLE["slug"]) is None:
-        newsletters.create(connection, _SAMPLE, now)
-    if not policy_rows.read_all(connection):
-        url = f"{base_url}/privacy"
-        policies.publish(connection, now.strftime("%Y-%m-%d"), url, _SAMPLE_POLICY, now)
-    with contextlib.suppress(Unauthenticated):
-        if key is not None and keys.check(connection, key, now):
-            return key
-    return keys.create(connection, Wish(name="dev", scopes=[Scope.ADMIN]), now)

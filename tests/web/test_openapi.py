@@ -69,6 +69,7 @@ async def test_each_call_names_every_status_that_it_answers(client: httpx.AsyncC
         "DELETE /v1/suppressions/{suppression}": "204 401 403 404 409 422 503",
         "GET /healthz": "200",
         "GET /readyz": "200 503",
+        "GET /newsletters/{slug}/form.js": "200 304 404 503",
         "GET /confirm/{token}": "200 404 410 503",
         "POST /confirm/{token}": "200 404 410 503",
         "GET /unsubscribe/{token}": "200 404 503",

@@ -9,8 +9,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from app.db import newsletters as rows
 from app.db.newsletters import Newsletter
-from app.domain.errors import Fault, Forbidden, Invalid, NoPolicy, NotFound
-from app.services import newsletters
+from app.domain.errors import Fault, Forbidden, Invalid, NotFound
+from app.services import forms, newsletters
 from app.services.keys import Key
 from app.web import bodies, negotiation, problems
 from app.web.deps import AnyKey, AnySite, NewsletterKey
@@ -124,24 +124,9 @@ _FIELDS = ["email", "consent", "newsletter", "policy_version", "wording", "name"
 async def form(slug: PathSegment, request: Request, site: AnySite) -> Response:
     """Describe the form of a newsletter."""
     catalog = await site.catalog()
-    newsletter = catalog.newsletters.get(slug)
-    if newsletter is None:
-        raise NotFound("There is no such newsletter.")
-    if not catalog.policies:
-        raise NoPolicy("No privacy policy has been published yet.")
-    described = FormDescription(
-        newsletter=newsletter.slug,
-        name=newsletter.name,
-        pitch=newsletter.pitch,
-        promise=newsletter.promise,
-        consent_text=newsletter.consent_text,
-        wording=newsletter.wording,
-        policy_version=catalog.policies[0].version,
-        policy_url=catalog.policies[0].url,
-        action=f"{site.house.base_url}/v1/subscriptions",
-        fields=[*_FIELDS, "page_url", "website"],
-    )
-    cors = negotiation.cors(request, set(newsletter.allowed_origins))
+    shown = asdict(forms.describe(catalog, slug, site.house.base_url))
+    described = FormDescription(**shown, fields=[*_FIELDS, "page_url", "website"])
+    cors = negotiation.cors(request, set(catalog.newsletters[slug].allowed_origins))
     return JSONResponse(described.model_dump(), headers={"Vary": "Origin", **cors})
 
 
