@@ -18,6 +18,7 @@ from app.domain.errors import Unreachable
 SECONDS = 10.0
 MAX_BYTES = 64 * 1024
 _KEPT = 16
+_WAITING = 8
 _HTTPS = 443
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -59,6 +60,7 @@ class Fetcher:
         self._resolve = resolver
         self._kept: dict[str, bytes] = {}
         self._turn = asyncio.Lock()
+        self._waiting = 0
 
     async def get(self, url: str) -> bytes | None:
         """Return the body, at most 64 KiB; None if the host has no such thing.
@@ -71,20 +73,34 @@ class Fetcher:
         except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unreachable("A host that has to be asked does not answer.") from error
 
-    async def get_once(self, url: str) -> bytes | None:
-        """Return what lies at an address for ever, such as a certificate, fetched once.
+    async def get_once(self, url: str, is_good: Callable[[bytes], bool]) -> bytes | None:
+        """Return what lies at an address for long, such as a certificate, fetched once.
 
-        One at a time: who makes up addresses makes nobody fetch many things at once.
+        What is not good is fetched again when it is next asked for. One at a time: who makes up
+        addresses makes nobody fetch many things at once, and what is known waits for none of it.
+        Raises Unreachable if many wait already.
         """
-        async with self._turn:
-            if url not in self._kept:
-                body = await self.get(url)
-                if body is None:
-                    return None
-                if len(self._kept) >= _KEPT:
-                    del self._kept[next(iter(self._kept))]
-                self._kept[url] = body
+        if url in self._kept and is_good(self._kept[url]):
             return self._kept[url]
+        if self._waiting >= _WAITING:
+            raise Unreachable("Too much has to be asked elsewhere. Try again later.")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._renewed(url, is_good)
+        finally:
+            self._waiting -= 1
+
+    async def _renewed(self, url: str, is_good: Callable[[bytes], bool]) -> bytes | None:
+        if url in self._kept and is_good(self._kept[url]):  # somebody was faster
+            return self._kept[url]
+        self._kept.pop(url, None)
+        body = await self.get(url)
+        if body is not None and is_good(body):
+            if len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[url] = body
+        return body
 
     async def _get(self, url: httpx.URL) -> bytes | None:
         if url.scheme != "https" or url.port is not None or url.userinfo:

@@ -81,7 +81,8 @@ def _claim(house: House, mail: Returned) -> _Claim | None:
 def _reports(house: House, mail: Returned, claim: _Claim) -> list[Report]:
     """Return one report for each recipient; its id is the same whenever this mail is read.
 
-    The recipient's address is left out: it may be another one, to which ours forwards.
+    Of several recipients only the one that bears our address can be meant: the others are behind
+    an alias, and one of them who has left says nothing of it.
     """
     at = mail.at or house.clock()
     return [
@@ -91,6 +92,7 @@ def _reports(house: House, mail: Returned, claim: _Claim) -> list[Report]:
             kind=fate.kind,
             at=at,
             outbox_id=claim.outbox_id,
+            recipient=fate.recipient,
             detail=fate.detail,
         )
         for index, fate in enumerate(mail.fates)

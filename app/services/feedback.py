@@ -94,15 +94,15 @@ def _bare(provider_id: str | None) -> str | None:
 
 def _fits(house: House, report: Report, mail: Sent) -> bool:
     names = {_bare(report.provider_id), _bare(mail.provider_id)} - {None}
-    if len(names) > 1:
-        return False
     if report.recipient is None or mail.email_hash is None:
-        return True
+        return len(names) <= 1
     try:
         key = address.parse(report.recipient).key
     except ValueError:
         return False
-    return house.address_hash(key) == mail.email_hash
+    # A mail whose first acceptance got lost has gone twice, and only the last name is known.
+    is_named = len(names) <= 1 or report.outbox_id is not None
+    return is_named and house.address_hash(key) == mail.email_hash
 
 
 def _row(house: House, event: _Event) -> dict[str, object]:

@@ -58,7 +58,7 @@ def _slug(value: str) -> str:
 def _segment(value: str) -> str:
     """Refuse in a path what no name contains; PostgreSQL could not even look for NUL."""
     try:
-        return text.clean(value, 200)
+        return text.clean(value, EMAIL_LENGTH)
     except ValueError as error:
         raise NotFound("There is nothing at this address.") from error
 

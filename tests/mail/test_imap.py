@@ -4,11 +4,13 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from imaplib import IMAP4
+from typing import Any, cast
 
 import pytest
 
 from app.mail.connections import Tls
-from app.mail.mailboxes.imap import Account, open_imap
+from app.mail.mailboxes.imap import Account, ImapMailbox, open_imap
 from app.mail.mailboxes.unread import OCTETS, MailboxUnusable
 from app.mail.mailboxes.urls import open_mailbox
 from tests.mail.conftest import Certificate
@@ -99,6 +101,24 @@ def test_a_wrong_password_a_wrong_mailbox_and_no_server_are_told_apart(imap: Dov
     assert "no such mailbox" in refused(imap.url(user, "a%22%20%22b"))
     assert "cannot be reached" in refused(f"imap://{user}:{SECRET}@127.0.0.1:{free_port()}")
     assert "cannot be reached" in refused(f"imaps://{user}:{SECRET}@127.0.0.1:{imap.port}")
+
+
+class Corrupted:
+    """A client of a server that cannot give one of its mails, and has an empty one."""
+
+    def uid(self, command: str, *arguments: str) -> tuple[str, list[Any]]:
+        if command == "SEARCH":
+            return "OK", [b"1 2 3"]
+        if arguments[0] == "1":
+            return "NO", [b"[SERVERBUG] Internal error occurred"]
+        if arguments[0] == "2":
+            return "OK", [b'2 (UID 2 BODY[]<0> "")']
+        return "OK", [(b"3 (UID 3 BODY[]<0> {5}", b"third"), b")"]
+
+
+def test_a_mail_that_the_server_cannot_give_stops_nothing() -> None:
+    mailbox = ImapMailbox(cast("IMAP4", Corrupted()), 3)
+    assert [(mail.key, mail.content) for mail in mailbox.unread()] == [("2", b""), ("3", b"third")]
 
 
 @contextlib.contextmanager

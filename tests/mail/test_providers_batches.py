@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -18,7 +18,7 @@ class Counter:
         self.under_way = self.most = 0
         self.error: Exception | None = None
 
-    async def deliver(self, items: Sequence[int]) -> list[Verdict]:
+    async def deliver(self, items: Sequence[int]) -> AsyncIterator[Verdict]:
         self.batches.append(list(items))
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -28,7 +28,8 @@ class Counter:
             self.under_way -= 1
         if self.error:
             raise self.error
-        return [Verdict(Outcome.SENT, str(item)) for item in items]
+        for item in items:
+            yield Verdict(Outcome.SENT, str(item))
 
 
 async def turns(count: int = 20) -> None:
@@ -176,3 +177,19 @@ async def test_many_rounds_lose_nobody() -> None:
 
     await asyncio.wait_for(asyncio.gather(*map(keep_sending, range(10))), 30)
     assert sum(map(len, counter.batches)) == 500
+
+
+async def test_a_verdict_is_passed_on_while_the_rest_of_its_batch_is_under_way() -> None:
+    gate = asyncio.Event()
+
+    async def slowly(items: Sequence[int]) -> AsyncIterator[Verdict]:
+        for item in items:
+            yield Verdict(Outcome.SENT, str(item))
+            await gate.wait()
+
+    batches = Batches(slowly, 100, 1)
+    first, *others = send_all(batches, range(3))
+    assert (await first).detail == "0"
+    assert not any(task.done() for task in others)
+    await batches.close()
+    assert {(await task).outcome for task in others} == {Outcome.UNKNOWN}

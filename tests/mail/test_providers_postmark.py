@@ -154,6 +154,26 @@ async def test_a_wait_that_is_asked_for_is_kept() -> None:
     assert whole[0].retry_after == item[0].retry_after == timedelta(seconds=30)
 
 
+async def test_sending_one_by_one_ends_with_an_answer_that_is_about_all() -> None:
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(len(items(request)))
+        if asked[-1] > 1:
+            return httpx.Response(422, json=postmark_error(300, "one of them"))
+        if len(asked) == 2:
+            return httpx.Response(200, json=[{"ErrorCode": 0, "MessageID": "p-1"}])
+        return httpx.Response(429, headers={"Retry-After": "60"})
+
+    told = await verdicts(postmark(answer), 5)
+    assert asked == [5, 1, 1]
+    assert [verdict.outcome for verdict in told] == [
+        Outcome.SENT,
+        *[Outcome.RETRY_TRANSPORT] * 4,
+    ]
+    assert {verdict.retry_after for verdict in told[1:]} == {timedelta(seconds=60)}
+
+
 @pytest.mark.parametrize("status", [413, 422])
 async def test_a_batch_that_is_refused_for_one_mail_is_sent_one_by_one(status: int) -> None:
     known = Postmark()

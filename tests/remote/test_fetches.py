@@ -1,7 +1,8 @@
 """The guard in front of every fetch; nothing here leaves the host."""
 
+import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
 import httpx
 import pytest
@@ -16,9 +17,10 @@ URL = "https://sns.eu-west-1.amazonaws.com/certificate.pem"
 PUBLIC = ["198.41.0.4", "2001:503:ba3e::2:30"]
 
 Handler = Callable[[httpx.Request], httpx.Response]
+AsyncHandler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 
-def answering(handler: Handler, addresses: Sequence[str] = PUBLIC) -> Fetcher:
+def answering(handler: Handler | AsyncHandler, addresses: Sequence[str] = PUBLIC) -> Fetcher:
     async def resolver(_host: str) -> Sequence[str]:
         return addresses
 
@@ -181,10 +183,43 @@ async def test_what_never_changes_is_fetched_once_and_the_oldest_is_forgotten() 
 
     fetcher = answering(handler)
     for name in ("a", "a", "missing", "missing"):
-        await fetcher.get_once(f"https://host.example/{name}")
+        await fetcher.get_once(f"https://host.example/{name}", bool)
     assert asked == ["/a", "/missing", "/missing"]
     for number in range(16):
-        await fetcher.get_once(f"https://host.example/{number}")
-    await fetcher.get_once("https://host.example/15")
-    await fetcher.get_once("https://host.example/a")
+        await fetcher.get_once(f"https://host.example/{number}", bool)
+    await fetcher.get_once("https://host.example/15", bool)
+    await fetcher.get_once("https://host.example/a", bool)
     assert asked[3:] == [f"/{number}" for number in range(16)] + ["/a"]
+
+
+async def test_what_is_no_good_is_not_kept_and_what_has_become_so_is_fetched_again() -> None:
+    bodies = [b"try again", b"certificate", b"next certificate"]
+    fetcher = answering(lambda _: httpx.Response(200, content=bodies.pop(0)))
+    good = {b"certificate", b"next certificate"}
+    assert await fetcher.get_once(URL, good.__contains__) == b"try again"
+    for _ in range(2):
+        assert await fetcher.get_once(URL, good.__contains__) == b"certificate"
+    good.remove(b"certificate")
+    assert await fetcher.get_once(URL, good.__contains__) == b"next certificate"
+
+
+async def test_what_is_known_waits_for_nobody_and_the_line_is_short() -> None:
+    gate = asyncio.Event()
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        if "slow" in request.url.path:
+            await gate.wait()
+        return httpx.Response(200, content=b"x")
+
+    fetcher = answering(handler)
+    await fetcher.get_once(URL, bool)
+    waiting = [
+        asyncio.create_task(fetcher.get_once(f"https://host.example/slow{number}", bool))
+        for number in range(8)
+    ]
+    await asyncio.sleep(0.01)
+    assert await fetcher.get_once(URL, bool) == b"x"
+    with pytest.raises(Unreachable):
+        await fetcher.get_once("https://host.example/one-too-many", bool)
+    gate.set()
+    assert await asyncio.gather(*waiting) == [b"x"] * 8

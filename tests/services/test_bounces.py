@@ -61,6 +61,38 @@ async def test_a_bounce_to_the_return_path_of_a_mail_suppresses_its_reader(door:
     assert (event["provider"], event["outbox_id"], event["detail"]) == ("mailbox", sent, "5.1.1")
 
 
+OTHER = (
+    "Final-Recipient: rfc822; carl@other.example\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+    "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n"
+)
+
+
+@pytest.mark.parametrize(("ours", "reasons"), [("carl@other.example", []), (ANN, ["hard_bounce"])])
+async def test_of_several_recipients_only_ours_counts(
+    door: Door, ours: str, reasons: list[str]
+) -> None:
+    await door.bring("confirmed")
+    content = postfix(to=marked(door, await mailed(door))).replace(
+        b"ann@example.net", ours.encode()
+    )
+    end = content.index(b"Final-Recipient")
+    await receive(door, content[:end] + OTHER.encode() + b"\r\n" + content[end:])
+    assert await door.reasons() == reasons
+
+
+async def test_throttling_is_held_against_the_sender_and_never_against_the_reader(
+    door: Door,
+) -> None:
+    await door.bring("confirmed")
+    for number in range(6):
+        path = marked(door, await mailed(door))
+        told = postfix("4.7.28", "smtp; 421 4.7.28 rate limited", to=path, number=number)
+        assert await receive(door, told) == {"failed": 1}
+        delayed = postfix("4.4.7", "smtp; 450 4.7.1 blocked", to=path, number=10 + number)
+        assert await receive(door, delayed) == {"failed": 1}
+    assert await door.reasons() == []
+
+
 @pytest.mark.parametrize("style", [complaint, returned.outlook_complaint])
 async def test_a_complaint_with_our_mail_in_it_unsubscribes_its_reader(
     door: Door, style: Callable[..., bytes]

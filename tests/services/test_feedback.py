@@ -158,6 +158,17 @@ async def test_the_name_at_the_provider_is_enough_with_brackets_or_without(
     assert await door.reasons() == ["hard_bounce"]
 
 
+async def test_of_a_mail_that_went_twice_the_first_copy_counts_too(
+    door: Door, clock: Clock
+) -> None:
+    await door.bring("confirmed")
+    mail = await mailed(door, provider_id="second")
+    about = {"outbox_id": mail, "provider_id": "first", "recipient": ANN}
+    await receive(door, told(COMPLAINT, clock.now, **about))
+    assert await kept(door) == [(COMPLAINT, mail)]
+    assert await door.status() == "unsubscribed"
+
+
 async def test_in_a_batch_under_one_name_the_recipient_tells_which_mail_it_was(
     door: Door, clock: Clock
 ) -> None:

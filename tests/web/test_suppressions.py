@@ -289,3 +289,13 @@ async def test_reading_and_writing_need_their_own_scopes(
         problem(await client.delete(f"{URL}/{ann}", headers=headers), status, name)
     problem(await client.get(URL, headers=writer), 403, "forbidden")
     assert await stored() == before
+
+
+async def test_the_longest_address_is_lifted_by_itself(
+    client: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    longest = f"{'a' * 64}@{'.'.join(['b' * 58] * 3)}.example.org"
+    added = await client.post("/v1/suppressions", json={"email": longest}, headers=admin)
+    assert added.status_code == 201
+    lifted = await client.delete(f"/v1/suppressions/{longest}", headers=admin)
+    assert lifted.status_code == 204

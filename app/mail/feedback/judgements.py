@@ -10,7 +10,7 @@ from app.domain.feedback import Happened
 from app.domain.retry import Outcome
 from app.mail.replies import Phase, classify
 
-_CODE = re.compile(r"(?<![\d.])([45]\d\d)(?![\d.])[ -]*\(?#?(?:([45]\.\d{1,3}\.\d{1,3})\b)?")
+_CODE = re.compile(r"(?<![\w.@+-])([45]\d\d)(?![\w.@])[ -]*\(?#?(?:([45]\.\d{1,3}\.\d{1,3})\b)?")
 _ENHANCED = re.compile(r"\s*#?([45]\.\d{1,3}\.\d{1,3})\b")
 _HELD_AGAINST_US = (".6.", ".7.")
 """RFC 3463: content or conversion, security or policy."""
@@ -45,7 +45,7 @@ def permanent(said: Reply, *, no_mailbox: bool = False) -> Happened:
     """
     if not str(said):
         return Happened.HARD_BOUNCE if no_mailbox else Happened.FAILED
-    if _is_held_against_us(said):
+    if is_held_against_us(said):
         return Happened.FAILED
     code = said.code or int(said.enhanced[0]) * 100 + 50
     if classify(Phase.DOT, code, said.enhanced).outcome is Outcome.REFUSED:
@@ -61,8 +61,9 @@ def permanent(said: Reply, *, no_mailbox: bool = False) -> Happened:
 
 def given_up(said: Reply) -> Happened:
     """Judge what was refused for the time being, until the provider gave up."""
-    return Happened.FAILED if _is_held_against_us(said) else Happened.SOFT_BOUNCE
+    return Happened.FAILED if is_held_against_us(said) else Happened.SOFT_BOUNCE
 
 
-def _is_held_against_us(said: Reply) -> bool:
+def is_held_against_us(said: Reply) -> bool:
+    """Tell whether the refusal is about the sender or the text, and not about the mailbox."""
     return said.enhanced[1:4] in _HELD_AGAINST_US

@@ -27,7 +27,7 @@ _TYPES = {
 }
 _NO_MAILBOX = {"HardBounce", "BadEmailAddress"}
 _SUPPRESSED_FOR = {
-    "HardBounce": Happened.HARD_BOUNCE,
+    "HardBounce": Happened.REJECTED,  # why is told by the bounce itself
     "SpamComplaint": Happened.COMPLAINT,
     "ManualSuppression": Happened.UNSUBSCRIBED,
 }

@@ -4,13 +4,15 @@ Only what is made for machines is read: codes, types and our own marks, never a 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 from app.domain.feedback import Happened
 from app.domain.retry import Outcome
+from app.mail.feedback import judgements
+from app.mail.feedback.judgements import Reply
 from app.mail.feedback.parts import Part, direct_parts, fields_of, take
 from app.mail.replies import Phase, classify
 
@@ -52,10 +54,14 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What a mail says of one recipient; `detail` is the codes or the type that say so."""
+    """What a mail says of one recipient; `detail` is the codes or the type that say so.
+
+    `recipient` is told if there are several: each of our mails has one, but that may be an alias.
+    """
 
     kind: Happened
     detail: str
+    recipient: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +121,17 @@ def _fates(part: Part) -> list[Fate]:
     if part.content_type in _STATUS:
         groups = re.split(rb"\n[ \t]*\n", part.decoded, maxsplit=_MOST_FATES)
         recipients = [Part(fields_of(group), b"") for group in groups]
-        return [_fate(group) for group in recipients if group.first("action")]
+        told = [group for group in recipients if group.first("action")]
+        if len(told) == 1:  # it may have been forwarded, and so bear another address
+            return [_fate(told[0])]
+        return [replace(_fate(group), recipient=_recipient(group)) for group in told]
     return []
+
+
+def _recipient(group: Part) -> str:
+    """Return whom a group of fields is about, as the sender wrote the address if that is told."""
+    named = group.first("original-recipient") or group.first("final-recipient")
+    return named.rpartition(";")[2].strip()
 
 
 def _fate(group: Part) -> Fate:
@@ -137,6 +152,9 @@ def _failed(status: str, diagnostic: str) -> Fate:
         return _replied(int(reply[1]), reply[2])
     if status in _NO_MAILBOX:
         return Fate(Happened.HARD_BOUNCE, status)
+    said = judgements.reply(reply[0] if reply else "")
+    if judgements.is_held_against_us(said) or judgements.is_held_against_us(Reply(None, status)):
+        return Fate(Happened.FAILED, status)
     if status == _MAILBOX_FULL or status.startswith("4."):
         return Fate(Happened.SOFT_BOUNCE, status)
     # Policy, content, routing, our own server: never the subscriber's fault.
@@ -149,6 +167,9 @@ def _replied(code: int, text: str) -> Fate:
     A bare 550 is no mailbox in the one case and no welcome for the text in the other. Where it
     makes such a difference the failure counts as a soft bounce: only several in a row suppress.
     """
+    said = judgements.reply(f"{code} {text}")
+    if judgements.is_held_against_us(said):
+        return Fate(Happened.FAILED, str(said))
     early, late = (classify(phase, code, text) for phase in (Phase.RCPT, Phase.DOT))
     kinds = {_KINDS.get(verdict.outcome, Happened.FAILED) for verdict in (early, late)}
     return Fate(kinds.pop() if len(kinds) == 1 else Happened.SOFT_BOUNCE, early.detail)

@@ -86,6 +86,15 @@ def verify(message: Reading, certificate: bytes, now: datetime) -> None:
         raise Distrusted("signature") from error
 
 
+def is_certificate(body: bytes, now: datetime) -> bool:
+    """Tell whether this is a certificate that is valid now."""
+    try:
+        _key(body, now)
+    except Distrusted:
+        return False
+    return True
+
+
 def _key(certificate: bytes, now: datetime) -> RSAPublicKey:
     try:
         found = x509.load_pem_x509_certificate(certificate)

@@ -1,11 +1,14 @@
 """A mailbox on an IMAP server (RFC 9051): read mail is flagged as seen."""
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from imaplib import IMAP4, IMAP4_SSL
 from typing import Any
+
+import structlog
 
 from app.mail.connections import Tls
 from app.mail.mailboxes.unread import OCTETS, MailboxUnusable, Unread
@@ -13,8 +16,13 @@ from app.mail.mailboxes.unread import OCTETS, MailboxUnusable, Unread
 SECONDS = 60.0
 """How long to wait for the server's next word."""
 
+_EMPTY = re.compile(rb'BODY\[\]<0> ""')
+"""A mail without content; NIL means that it is not there any more (RFC 9051 nstring)."""
+
 _WINDOW = 50_000
 """So many identifiers are searched at once: the standard library takes no line above 1 MB."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +64,19 @@ class ImapMailbox:
         return [uid for line in found if line for uid in line.decode("ascii").split()]
 
     def _fetch(self, uid: str) -> bytes | None:
-        """Return the beginning of a mail; None if it has gone meanwhile."""
+        """Return the beginning of a mail; None if it has gone meanwhile, or is not given.
+
+        What the server cannot read must not keep it from being asked for the others.
+        """
         with _told():
             # PEEK: whatever happens before the mark, the mail stays unread.
-            answer = self._command("FETCH", uid, f"(BODY.PEEK[]<0.{OCTETS}>)")
+            status, answer = self.client.uid("FETCH", uid, f"(BODY.PEEK[]<0.{OCTETS}>)")
+        if status != "OK":
+            log.warning("mail_unreadable", error=status)
+            return None
         bodies = (part[1] for part in answer if isinstance(part, tuple) and b"BODY[" in part[0])
-        return next(bodies, None)
+        is_empty = any(isinstance(part, bytes) and _EMPTY.search(part) for part in answer)
+        return next(bodies, b"" if is_empty else None)
 
     def _command(self, name: str, *arguments: str) -> list[Any]:
         status, answer = self.client.uid(name, *arguments)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
 from app.domain.retry import Outcome, Verdict
@@ -21,11 +21,14 @@ class Batches(Generic[Item]):
 
     def __init__(
         self,
-        deliver: Callable[[Sequence[Item]], Awaitable[Sequence[Verdict]]],
+        deliver: Callable[[Sequence[Item]], AsyncIterator[Verdict]],
         size: int,
         at_once: int,
     ) -> None:
-        """Take the call, which returns one verdict for each item, and the most it may be given."""
+        """Take the call, which tells one verdict for each item, and the most it may be given.
+
+        A verdict is passed on as soon as it is told, in the order of the items.
+        """
         self._deliver = deliver
         self._size = size
         self._at_once = at_once
@@ -76,13 +79,15 @@ class Batches(Generic[Item]):
         return batch
 
     async def _carry(self, batch: list[tuple[Item, asyncio.Future[Verdict]]]) -> None:
-        verdicts: Sequence[Verdict] = [_LOST] * len(batch)
+        told, lost = 0, _LOST
         try:
-            verdicts = await self._deliver([item for item, _ in batch])
+            async for verdict in self._deliver([item for item, _ in batch]):
+                _settle(batch[told : told + 1], [verdict])
+                told += 1
         except Exception as error:  # noqa: BLE001 - a defect must not leave anybody waiting
-            verdicts = [Verdict(Outcome.UNKNOWN, type(error).__name__)] * len(batch)
+            lost = Verdict(Outcome.UNKNOWN, type(error).__name__)
         finally:
-            _settle(batch, verdicts)
+            _settle(batch[told:], [lost] * len(batch[told:]))
 
 
 def _settle(

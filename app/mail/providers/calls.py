@@ -1,5 +1,6 @@
 """HTTP to a provider of mail: one request, and what a status, Retry-After or silence means."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import Callable
@@ -17,6 +18,9 @@ LONGEST_WAIT = timedelta(hours=1)
 
 _TIMEOUT = httpx.Timeout(connect=10.0, write=60.0, read=120.0, pool=None)
 """Seconds; a shorter wait for the answer makes second copies."""
+
+_WHOLE_SECONDS = 240.0
+"""For a request and its answer, however slowly that comes."""
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _WAIT = {408, 425, 429}
@@ -80,7 +84,8 @@ class Calls:
     async def send(self, request: httpx.Request) -> Answer | Verdict:
         """Send one request; a verdict if no answer came, of every message in the request."""
         try:
-            response = await self._client.send(request)
+            async with asyncio.timeout(_WHOLE_SECONDS):
+                response = await self._client.send(request)
         except (httpx.RequestError, OSError) as error:
             return Verdict(_silence(error), type(error).__name__)
         return Answer(response.status_code, response.headers, _json(response), self.clock())

@@ -9,7 +9,7 @@ bounces itself: its own envelope sender takes the place of ours.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from urllib.parse import SplitResult
@@ -44,6 +44,7 @@ _CODES = {
 """By ErrorCode; one that is not here means what the status means."""
 
 _UNPROCESSABLE = 422
+_ABOUT_ONE = {Outcome.BAD_MESSAGE, Outcome.REFUSED}
 """The status that a refused item of an accepted batch has."""
 
 _TOLD_OTHERWISE = {"from", "to", "subject", "reply-to", "date", "mime-version", "dkim-signature"}
@@ -104,17 +105,27 @@ class PostmarkTransport:
         await self._batches.close()
         await self._calls.close()
 
-    async def _deliver(self, items: Sequence[Item]) -> list[Verdict]:
+    async def _deliver(self, items: Sequence[Item]) -> AsyncIterator[Verdict]:
         """Send a batch; if it is refused whole for what is in it, only the bad one shall fail."""
         answer = await self._calls.send(self._request(items))
-        if isinstance(answer, Verdict):
-            return [answer] * len(items)
-        if httpx.codes.is_success(answer.status):
-            return _judge(answer, len(items))
-        verdict = _judge_one(answer, answer.body)
-        if verdict.outcome in {Outcome.BAD_MESSAGE, Outcome.REFUSED} and len(items) > 1:
-            return [(await self._deliver([item]))[0] for item in items]
-        return [verdict] * len(items)
+        verdicts = _verdicts(answer, len(items))
+        is_whole = isinstance(answer, Answer) and not httpx.codes.is_success(answer.status)
+        if is_whole and len(items) > 1 and verdicts[0].outcome in _ABOUT_ONE:
+            async for verdict in self._one_by_one(items):
+                yield verdict
+        else:
+            for verdict in verdicts:
+                yield verdict
+
+    async def _one_by_one(self, items: Sequence[Item]) -> AsyncIterator[Verdict]:
+        """Send each for itself, until an answer is about all of them."""
+        for index, item in enumerate(items):
+            [verdict] = _verdicts(await self._calls.send(self._request([item])), 1)
+            yield verdict
+            if verdict.outcome in {Outcome.RETRY_TRANSPORT, Outcome.SENDER_FAULT}:
+                for _ in items[index + 1 :]:
+                    yield verdict
+                return
 
     def _request(self, items: Sequence[Item]) -> httpx.Request:
         headers = {
@@ -123,6 +134,14 @@ class PostmarkTransport:
             "X-Postmark-Server-Token": self.account.token,
         }
         return httpx.Request("POST", _URL, headers=headers, content=json.dumps(items).encode())
+
+
+def _verdicts(answer: Answer | Verdict, count: int) -> list[Verdict]:
+    if isinstance(answer, Verdict):
+        return [answer] * count
+    if httpx.codes.is_success(answer.status):
+        return _judge(answer, count)
+    return [_judge_one(answer, answer.body)] * count
 
 
 def _item(message: Message, stream: str) -> Item:

@@ -14,6 +14,8 @@ HARD, SOFT, FAILED = Happened.HARD_BOUNCE, Happened.SOFT_BOUNCE, Happened.FAILED
         ("smtp; 550-5.1.1 The email account", "5.1.1", Reply(550, "5.1.1")),
         ("smtp;550 5.7.1 blocked, see 5.1.1.1", "", Reply(550, "5.7.1")),
         ("550 No such user", "", Reply(550)),
+        ("bob450@example.org: mailbox unknown 550 5.1.1", "", Reply(550, "5.1.1")),
+        ("<x550@a.example>: 554 5.7.1 blocked by mx.550.example", "", Reply(554, "5.7.1")),
         ("550 No such user", "5.1.1", Reply(550, "5.1.1")),
         ("550 (#5.1.0 Address rejected)", "", Reply(550, "5.1.0")),
         ("554 delivery error: dd Sorry [500]", "", Reply(554)),

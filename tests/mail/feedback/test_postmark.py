@@ -93,7 +93,7 @@ def test_each_type_of_bounce(named: str, details: str, happened: Happened) -> No
 @pytest.mark.parametrize(
     ("values", "happened"),
     [
-        ({"SuppressionReason": "HardBounce"}, Happened.HARD_BOUNCE),
+        ({"SuppressionReason": "HardBounce"}, Happened.REJECTED),
         ({"SuppressionReason": "SpamComplaint"}, Happened.COMPLAINT),
         ({"SuppressionReason": "ManualSuppression"}, Happened.UNSUBSCRIBED),
         ({"SuppressionReason": "ManualSuppression", "Origin": "Customer"}, Happened.REJECTED),
