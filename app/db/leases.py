@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import IntEnum
 from uuid import UUID
 
 from sqlalchemy import (
@@ -27,6 +28,17 @@ from app.domain.subscription import SELF_SERVICE_FOR, Mail, Status
 LEASE = timedelta(seconds=60)
 MAX_EXPIRATIONS = 3
 """A row whose lease ran out this often is sent alone, and after one more time held."""
+
+
+class Reach(IntEnum):
+    """How far a claim goes; each of these includes those before."""
+
+    DUE = 1
+    """What nobody has in hand."""
+    LAPSED = 2
+    """What somebody had, whose lease ran out."""
+    SUSPECTS = 3
+    """What others may have died of: only for who has nothing in hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +69,17 @@ def claim(
     limit: int,
     now: datetime,
     confirm_ttl: timedelta,
-    *,
-    alone: bool = True,
+    reach: Reach = Reach.SUSPECTS,
 ) -> list[Lease]:
-    """Lease up to `limit` due messages, most urgent first; a suspect only to a worker `alone`.
+    """Lease up to `limit` due messages, most urgent first; a suspect only if there is no other.
 
     What may not be mailed any more is settled as `skipped` in the same statement. Commit before
     anything is sent.
     """
-    _take_back(connection, now)
+    if reach >= Reach.LAPSED:
+        _take_back(connection, now)
     ids = _lease(connection, worker, limit, now, confirm_ttl, suspects=False)
-    if not ids and alone:
+    if not ids and reach >= Reach.SUSPECTS:
         ids = _lease(connection, worker, 1, now, confirm_ttl, suspects=True)
     return _in_hand(connection, ids)
 

@@ -52,10 +52,15 @@ class Bucket:
     booked_until: datetime
 
     def refill(self, rate: Rate, now: datetime) -> "Bucket":
-        """Return the bucket as it is now; a clock that went back changes nothing."""
-        elapsed = max(0.0, (now - self.refilled_at).total_seconds())
-        tokens = min(rate.burst, self.tokens + elapsed * rate.per_second)
-        return replace(self, tokens=tokens, refilled_at=max(now, self.refilled_at))
+        """Return the bucket as it is now.
+
+        After a clock that was ahead went back, it goes on from there with what it has.
+        """
+        elapsed = now - self.refilled_at
+        if elapsed < timedelta(0):
+            return replace(self, refilled_at=now, booked_until=self.booked_until + elapsed)
+        tokens = min(rate.burst, self.tokens + elapsed.total_seconds() * rate.per_second)
+        return replace(self, tokens=tokens, refilled_at=now)
 
     @property
     def whole(self) -> int:

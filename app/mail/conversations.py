@@ -48,8 +48,12 @@ class Conversation(asyncio.Protocol):
     @property
     def is_quiet(self) -> bool:
         """Tell whether the connection stands, and the server has said nothing unasked."""
-        unasked = self._replies or self._rest or self._begun
-        return not (unasked or self._error or self._transport.is_closing())
+        return not (self.has_unasked or self._error or self._transport.is_closing())
+
+    @property
+    def has_unasked(self) -> bool:
+        """Tell whether the server has said more than it was asked for."""
+        return bool(self._replies or self._rest or self._begun)
 
     def write(self, data: bytes) -> None:
         """Send; raises SMTPServerDisconnected if the connection is known to be gone."""
@@ -113,6 +117,8 @@ class Conversation(asyncio.Protocol):
             return False
         if self._begun is None:
             self._begun = reply
+        if reply.code != self._begun.code:  # which one counts? (RFC 5321 4.2.1)
+            return False
         if is_last:
             self._replies.append(self._begun)
             self._begun, self._octets = None, 0

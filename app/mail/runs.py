@@ -128,6 +128,8 @@ class Run:
         return self._timeouts.data if phase is Phase.DATA else self._timeouts.command
 
     async def _send(self, letter: Letter) -> Verdict:
+        if self._talk.has_unasked:  # it would be taken for the answer to the message
+            raise SMTPResponseException(SMTPStatus.invalid_response, "")
         self._ahead = self._next(ahead=True) if self._at_once else None
         opening = self._ahead.opening if self._ahead else ()
         self._talk.write(b"".join((letter.content, *opening)))

@@ -52,7 +52,7 @@ class SmtpTransport:
         """Use one connection; return a message that needs another."""
         try:
             connection = await self._pool.take()
-        except (SMTPException, OSError) as error:
+        except (SMTPException, OSError, ValueError) as error:  # ValueError: of IDNA and the like
             mails.answer(message, failure(Phase.CONNECT, error))
             return None
         untried = await Run(connection, self._timeouts, mails).carry(message)

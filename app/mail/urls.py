@@ -7,6 +7,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 
+_LABEL = 63
+"""Octets between two dots of a host name (RFC 1035 2.3.4)."""
+
 
 def maildir_path(url: str) -> Path:
     """Return the folder of `maildir:relative/path` or `maildir:///absolute/path`."""
@@ -38,7 +41,9 @@ def split(url: str, what: str) -> SplitResult:
 def host(parts: SplitResult, what: str) -> str:
     """Return the name or IP address of a server, whose port is good too."""
     found = parts.hostname or ""
-    if not _HOST.fullmatch(found) or parts.port == 0:
+    labels = [] if ":" in found else found.split(".")
+    is_name = all(0 < len(label) <= _LABEL for label in labels)
+    if not _HOST.fullmatch(found) or not is_name or parts.port == 0:
         raise ValueError(
             f"The {what} URL needs a host name or IP address, and a port above 0 if any."
         )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import Connection
 
 from app.db import leases, newsletters, outbox, settlements, transports
-from app.db.leases import Lease
+from app.db.leases import Lease, Reach
 from app.db.settlements import Settlement
 from app.db.transports import Pause
 from app.domain.errors import Conflict, NotFound
@@ -58,13 +58,9 @@ def claim(
     worker: str,
     transport: str,
     limit: int,
-    *,
-    alone: bool = True,
+    reach: Reach = Reach.SUSPECTS,
 ) -> Hand:
-    """Lease what is due, unless the transport rests; after a rest, one message probes.
-
-    `alone`: this worker has nothing in hand, and so may take what others may have died of.
-    """
+    """Lease what is due, unless the transport rests; after a rest, one message probes."""
     now = house.shared_clock(connection)
     pause = transports.read(connection, transport)
     if pause is not None:
@@ -77,7 +73,7 @@ def claim(
         if not limit:
             return Hand(wait=pace.wait)
     take = functools.partial(
-        leases.claim, connection, worker, now=now, confirm_ttl=house.confirm_ttl, alone=alone
+        leases.claim, connection, worker, now=now, confirm_ttl=house.confirm_ttl, reach=reach
     )
     claimed = take(limit) if pace is None else _within(connection, pace, take, limit)
     if claimed is None:
@@ -91,7 +87,7 @@ def claim(
 
 
 def _within(
-    connection: Connection, pace: Pace, take: Callable[[int], list[Lease]], room: int
+    connection: Connection, pace: Pace, take: Callable[..., list[Lease]], room: int
 ) -> list[Lease] | None:
     """Claim what the pace allows; None if all that was found had to be put off for its domain.
 
@@ -100,7 +96,7 @@ def _within(
     going: list[Lease] = []
     asked, late = room, False
     for _ in range(_ROUNDS):
-        found = take(asked)
+        found = take(asked, reach=Reach.DUE) if going else take(asked)  # a suspect goes alone
         more, put_off = paces.take(pace, found, room - len(going))
         leaving = {lease.id for lease in more}
         leases.give_back(connection, [le for le in found if le.id not in leaving], put_off)
@@ -193,6 +189,8 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
             transports.pause(connection, transport, replace(resting, until=now))
         return resting is not None
     longest, verdict = max(pauses, key=lambda pause: pause[0])
+    if resting and not probed and resting.until is not None and resting.until >= now + longest:
+        return True  # what was on the wire does not end a longer rest
     reason = f"{verdict.outcome} {verdict.detail}".strip()
     since = resting.since if resting else now
     transports.pause(connection, transport, Pause(now + longest, reason, since, failures))

@@ -10,7 +10,10 @@ from app.db import rates
 from app.db.leases import Lease
 from app.domain import rate
 from app.domain.rate import Bucket, Rate
+from app.domain.subscription import Mail
 from app.services.house import House
+
+_FIRST = " confirm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,11 @@ def load(connection: Connection, house: House, transport: str, now: datetime) ->
     whole = {f"{transport} {limit}": limit for limit in house.mail_rates}
     domains = {d: (f"{transport} {d} {limit}", limit) for d, limit in house.domain_rates.items()}
     limits = {**whole, **dict(domains.values())}
+    limits |= {name + _FIRST: limit for name, limit in domains.values()}
     found = rates.lock(connection, {name: rate.full(lim, now) for name, lim in limits.items()})
     buckets = {name: bucket.refill(limits[name], now) for name, bucket in found.items()}
+    if any(buckets[name].refilled_at < bucket.refilled_at for name, bucket in found.items()):
+        rates.save(connection, buckets)  # the clock was set back: go on from now, whatever follows
     return Pace(now, whole, domains, buckets)
 
 
@@ -55,15 +61,17 @@ def take(
     """Return which of the claimed mails may leave, at most `room`, and which are put off till when.
 
     Put off are those too many for their domain. The first of a domain go; each of the others is
-    given a time of its own, one behind another.
+    given a time of its own, one behind another. Confirmations have a line of their own, or one
+    would wait behind a whole issue.
     """
     going: list[Lease] = []
     put_off: dict[int, datetime] = {}
     for lease in claimed:
         name, limit = pace.domains.get(lease.email.rpartition("@")[2].lower(), (None, None))
         if name is not None and limit is not None and not pace.buckets[name].whole:
-            pace.buckets[name] = pace.buckets[name].book(limit, pace.now)
-            put_off[lease.id] = pace.buckets[name].booked_until
+            line = name + _FIRST if lease.kind == Mail.CONFIRM else name
+            pace.buckets[line] = pace.buckets[line].book(limit, pace.now)
+            put_off[lease.id] = pace.buckets[line].booked_until
         elif len(going) < room:
             for bucket in (*pace.whole, *([name] if name else [])):
                 pace.buckets[bucket] = pace.buckets[bucket].take(1)

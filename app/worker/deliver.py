@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 
 import structlog
 
 from app.db.engine import Engine
-from app.db.leases import Lease
+from app.db.leases import Lease, Reach
 from app.db.wakeups import Wakeups
 from app.domain.retry import Outcome, Verdict
 from app.mail.message import Message
@@ -17,6 +16,7 @@ from app.services import outbox
 from app.services.house import House
 from app.services.outbox import Tried
 from app.worker.hands import Hands, Held
+from app.worker.lines import Line
 
 CLAIM = 500
 FIRST_CLAIM = 100
@@ -24,11 +24,12 @@ SECONDS_IN_HAND = 5
 COMPOSED = 50
 SETTLE_EVERY = 0.1
 LEASE_SECONDS = 60.0
-SPARE_SECONDS = 10.0
 RENEW_EVERY = 20.0
 IDLE_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
 AGAIN_SECONDS = 1.0
+PATIENCE_SECONDS = 15.0
+"""After the database was away, whoever has answers writes them before leases are taken back."""
 
 _CUT_OFF = Verdict(Outcome.UNKNOWN, "Stopped")
 
@@ -49,6 +50,7 @@ class Delivery:
         self._claim_size = max(FIRST_CLAIM, transport.connections)
         self._rests = True
         self._untried: list[Lease] = []
+        self._patient_until = 0.0
         self._composed: dict[tuple[int, int], Message | Verdict] = {}
 
     async def run(self, wakeups: Wakeups, stop: asyncio.Event, *, until_idle: bool = False) -> None:
@@ -81,6 +83,7 @@ class Delivery:
             await wakeups.wait(IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS))
         except Exception as error:  # noqa: BLE001 - the top of the loop: log, and go on
             log.error("claim_failed", error=type(error).__qualname__)
+            self._patient_until = time.monotonic() + PATIENCE_SECONDS
             await asyncio.sleep(AGAIN_SECONDS)
         return True
 
@@ -116,7 +119,7 @@ class Delivery:
             self._name,
             self._transport.name,
             self._claim_size,
-            alone=self._hands.is_idle,
+            self._reach(started),
         )
         heads, until = hand.letterheads, started + LEASE_SECONDS
         self._hands.take(Held(le, heads[le.newsletter], started, until) for le in hand.leases)
@@ -124,9 +127,14 @@ class Delivery:
             self._claim_size = min(CLAIM, self._claim_size * 2)
         return 0 if hand.leases else hand.wait
 
+    def _reach(self, now: float) -> Reach:
+        if now < self._patient_until:
+            return Reach.DUE
+        return Reach.SUSPECTS if self._hands.is_idle else Reach.LAPSED
+
     async def _send(self) -> None:
         """Send what there is, again and again."""
-        line = _Line(self._hands, self._message)
+        line = Line(self._hands, self._message)
         while True:
             await self._hands.ready()
             try:
@@ -134,7 +142,7 @@ class Delivery:
             except Exception as error:  # noqa: BLE001 - a defect of a transport must not lose the row
                 line.give_up(Verdict(Outcome.UNKNOWN, type(error).__qualname__))
 
-    async def _carry(self, line: "_Line") -> None:
+    async def _carry(self, line: Line) -> None:
         if isinstance(self._transport, Carrier):
             await self._transport.carry(line)
         elif message := line.next():
@@ -198,7 +206,7 @@ class Delivery:
 
     async def _renew_once(self) -> None:
         until = time.monotonic() + LEASE_SECONDS
-        ids = {held.lease.id for held in self._hands}
+        ids = self._hands.rows
         ours = await self._engine.write(outbox.renew, self._house, self._name, sorted(ids))
         self._hands.prolong(ids, ours, until)
 
@@ -234,39 +242,6 @@ class Delivery:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(AGAIN_SECONDS)
-
-
-class _Line:
-    """What one sender takes from the hands, message by message, and must answer for."""
-
-    def __init__(self, hands: Hands, compose: Callable[[Held], Message | Verdict]) -> None:
-        self._hands = hands
-        self._compose = compose
-        self._open: set[int] = set()
-
-    def next(self, *, ahead: bool = False) -> Message | None:
-        """See app.mail.runs.Mails."""
-        while held := self._hands.next(ahead=ahead):
-            if held.until - time.monotonic() < SPARE_SECONDS:
-                self._hands.answer(held.lease.id, None)  # another worker may take it any moment
-                continue
-            message = self._compose(held)
-            if not isinstance(message, Verdict):
-                self._open.add(message.id)
-                return message
-            self._hands.answer(held.lease.id, message)
-        return None
-
-    def answer(self, message: Message, verdict: Verdict) -> None:
-        """See app.mail.runs.Mails."""
-        self._open.remove(message.id)
-        self._hands.answer(message.id, verdict)
-
-    def give_up(self, verdict: Verdict) -> None:
-        """Answer for all that is not answered."""
-        for row in self._open:
-            self._hands.answer(row, verdict)
-        self._open.clear()
 
 
 async def _at_most(seconds: float, event: asyncio.Event) -> None:

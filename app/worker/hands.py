@@ -52,6 +52,11 @@ class Hands:
         return iter((*self._waiting, *self._on_wire.values()))
 
     @property
+    def rows(self) -> set[int]:
+        """Return the ids of all that is in hand, also of what is answered and not written yet."""
+        return {held.lease.id for held in self} | set(self._unsettled)
+
+    @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing left to do or to write."""
         return not (self._waiting or self._on_wire or self._unsettled)

@@ -209,3 +209,25 @@ async def test_nobody_there_is_told_of_each_message() -> None:
         port = listening.getsockname()[1]
     told = await carried(port, mails(2))
     assert told == [Verdict(Outcome.RETRY_TRANSPORT, "ConnectionRefusedError")] * 2
+
+
+@pytest.mark.parametrize("hello", [PIPELINING, "250 server"])
+async def test_an_answer_that_comes_before_the_message_is_not_the_answer_to_it(hello: str) -> None:
+    answers = {"DATA": "354 go on\r\n250 2.0.0 early", "dot": "554 5.6.0 no"}
+    async with scripted(EHLO=hello, **answers) as server:
+        told = await carried(server.port, mails(2), SHORT)
+    assert {verdict.outcome for verdict in told} <= {Outcome.RETRY_TRANSPORT, Outcome.UNKNOWN}
+    assert Outcome.SENT not in {verdict.outcome for verdict in told}
+
+
+async def test_a_reply_with_two_codes_is_none() -> None:
+    async with scripted(EHLO=PIPELINING, dot="250-2.0.0 ok\r\n554 5.7.1 no") as server:
+        [told] = await carried(server.port, mails(1), SHORT)
+    assert told == Verdict(Outcome.UNKNOWN, "-1")
+
+
+async def test_a_host_that_nobody_can_look_up_is_a_transport_that_fails() -> None:
+    transport = SmtpTransport(Server("a..b", 25, Tls.NONE), 1, SHORT)
+    line = mails(1)
+    await transport.carry(line)
+    assert line.verdicts[1].outcome is Outcome.RETRY_TRANSPORT

@@ -163,8 +163,8 @@ async def test_of_a_mail_that_went_twice_the_first_copy_counts_too(
 ) -> None:
     await door.bring("confirmed")
     mail = await mailed(door, provider_id="second")
-    about = {"outbox_id": mail, "provider_id": "first", "recipient": ANN}
-    await receive(door, told(COMPLAINT, clock.now, **about))
+    first = told(COMPLAINT, clock.now, mail, provider_id="first", recipient=ANN)
+    await receive(door, first)
     assert await kept(door) == [(COMPLAINT, mail)]
     assert await door.status() == "unsubscribed"
 

@@ -89,7 +89,7 @@ async def test_resuming_names_what_rested_and_again_nothing(
 
 
 async def claim(engine: Engine, house: House) -> Hand:
-    return await engine.write(outbox.claim, house, "one", "smtp", 500, alone=True)
+    return await engine.write(outbox.claim, house, "one", "smtp", 500)
 
 
 async def test_after_resuming_everything_that_is_due_leaves_and_nothing_probes(

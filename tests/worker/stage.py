@@ -194,9 +194,7 @@ class Stage:
         return next(iter(await self.engine.read(read)), {})
 
     async def claim(self, worker: str = "one", limit: int = 500) -> list[Lease]:
-        hand = await self.engine.write(
-            outbox.claim, self.house, worker, "scripted", limit, alone=True
-        )
+        hand = await self.engine.write(outbox.claim, self.house, worker, "scripted", limit)
         return hand.leases
 
     async def settle(self, lease: Lease, outcome: Outcome) -> None:

@@ -1,9 +1,12 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from app.db.leases import LEASE
+from app.domain.errors import Unavailable
+from app.domain.rate import Rate
 from app.domain.retry import Outcome
 from app.services import outbox
 from app.worker import deliver
@@ -174,3 +177,55 @@ async def test_a_lease_that_ran_out_in_our_own_hands_sends_no_copy(
         await eventually(lambda: stage.is_sent("bob@example.org"))
     assert sorted(transport.recipients) == ["ann@example.org", "bob@example.org"]
     assert (await stage.mail("ann@example.org"))["expirations"] == 1
+
+
+async def test_a_suspect_goes_alone_also_where_a_pace_makes_several_rounds(
+    stage: Stage, clock: Clock
+) -> None:
+    await stage.ask("poison@example.org")
+    await _lose(stage, clock, 3)
+    slow = replace(stage, house=replace(stage.house, domain_rates={"example.com": Rate(1, 60)}))
+    await slow.ask("a@example.com", "b@example.com", "c@example.org")
+    found = [lease.email for lease in await slow.claim()]
+    assert found == ["a@example.com", "c@example.org"]
+
+
+async def test_after_an_outage_those_who_have_answers_come_first(
+    stage: Stage, transport: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(deliver, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(deliver, "PATIENCE_SECONDS", 1.0)
+    frail = Frail(stage.engine, away=True)
+    await stage.ask("sent@example.org")
+    [sent] = await stage.claim("slow")
+    clock.advance(minutes=2)
+    async with stage.working(transport, frail):
+        await eventually(lambda: frail.refused)
+        await stage.ask("new@example.org")
+        frail.away = False
+        await eventually(lambda: transport.recipients == ["new@example.org"])
+        await stage.settle(sent, Outcome.SENT)
+        await asyncio.sleep(1.2)  # longer than the patience: what was lost would be sent by now
+    assert transport.recipients == ["new@example.org"]
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_what_is_answered_and_not_written_is_renewed_too(
+    stage: Stage, transport: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "AGAIN_SECONDS", 0.01)
+    frail = Frail(stage.engine)
+    await stage.ask("ann@example.org")
+
+    def refuse(work: object) -> None:
+        if work in {outbox.settle, outbox.settle_sent}:
+            raise Unavailable("This alone does not work.")
+
+    frail.before = refuse
+    async with stage.working(transport, frail):
+        await eventually(lambda: transport.recipients)
+        clock.advance(seconds=50)
+        await eventually(lambda: _are_renewed(stage, clock))
+        frail.before = lambda _: None
+    assert set((await stage.states()).values()) == {"sent"}

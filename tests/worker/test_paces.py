@@ -159,3 +159,34 @@ async def test_without_a_rate_nothing_is_kept(stage: Stage) -> None:
     await stage.claim()
     found = await stage.run(lambda c: c.execute(tables.mail_rates.select()).all())
     assert list(found) == []
+
+
+async def test_a_clock_that_was_ahead_and_is_set_right_stops_no_mail(
+    stage: Stage, clock: Clock
+) -> None:
+    slow = paced(stage, "40/s")
+    await slow.ask(*people(60))
+    clock.advance(days=1)
+    assert len(await slow.claim()) == 10
+    clock.advance(days=-1)
+    await slow.ask(*(f"later{n}@example.org" for n in range(9)))
+    assert await slow.claim() == []
+    clock.advance(seconds=0.1)
+    assert len(await slow.claim()) == 4
+
+
+async def test_a_confirmation_does_not_wait_behind_all_that_was_put_off_for_its_domain(
+    stage: Stage, clock: Clock
+) -> None:
+    slow = paced(stage, example_org="1/s")
+    await slow.ask(*people(40))
+    await slow.confirm(*people(40))
+    assert len(await slow.claim()) == 1
+    assert len(await due(slow)) == 39
+    clock.advance(seconds=0.5)
+    await slow.ask("new@example.org")
+    assert await slow.claim() == []
+    new = await slow.mail("new@example.org")
+    assert (new["due_at"] - clock.now).total_seconds() <= 1
+    clock.now = new["due_at"]
+    assert [lease.email for lease in await slow.claim()] == ["new@example.org"]

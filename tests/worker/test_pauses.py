@@ -3,7 +3,10 @@ from datetime import timedelta
 
 import pytest
 
+from app.db.leases import Lease
 from app.domain.retry import Outcome, Verdict
+from app.services import outbox
+from app.services.outbox import Tried
 from tests.conftest import Clock
 from tests.worker.stage import Scripted, Stage, eventually, people
 
@@ -178,3 +181,25 @@ async def test_mail_that_is_skipped_does_not_use_up_the_probe(stage: Stage, cloc
     [probe] = await stage.claim()
     assert probe.email == "last@example.org"
     assert transport.recipients == ["first@example.org"]
+
+
+@pytest.mark.parametrize(
+    "long", [FAULT, Verdict(Outcome.RETRY_TRANSPORT, "429", retry_after=timedelta(hours=1))]
+)
+async def test_what_was_on_the_wire_does_not_end_a_longer_rest(
+    stage: Stage, clock: Clock, long: Verdict
+) -> None:
+    await stage.ask(*people(3))
+    first, second, _ = await stage.claim()
+    await _settle(stage, first, long)
+    rest = await stage.pause()
+    clock.advance(seconds=1)
+    await _settle(stage, second, AWAY)
+    assert await stage.pause() == rest
+    clock.advance(seconds=10)
+    assert await stage.claim() == []
+
+
+async def _settle(stage: Stage, lease: Lease, verdict: Verdict) -> None:
+    tried = [Tried(lease, verdict)]
+    await stage.engine.write(outbox.settle, stage.house, "scripted", tried)
