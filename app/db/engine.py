@@ -23,6 +23,7 @@ R = TypeVar("R")
 
 _NO_URL = "DATABASE_URL must start with postgresql:// or be sqlite:///path"
 _READERS = 4
+_GOODBYE_SECONDS = 5.0
 _WRITERS = 4
 _CONNECT_SECONDS = 10
 _BUSY_SECONDS = 10
@@ -120,7 +121,9 @@ class PostgresEngine:
 
     async def close(self) -> None:
         """See Engine."""
-        await self._engine.dispose()
+        with contextlib.suppress(TimeoutError):  # a database that hangs hears no goodbye
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._engine.dispose()
 
 
 class SqliteEngine:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Connection,
     and_,
@@ -26,6 +27,8 @@ from app.db.tables import subscribers, subscriptions
 from app.domain.subscription import SELF_SERVICE_FOR, Mail, Status
 
 LEASE = timedelta(seconds=60)
+_LOOK = 500
+_ROUNDS = 40
 MAX_EXPIRATIONS = 3
 """A row whose lease ran out this often is sent alone, and after one more time held."""
 
@@ -109,20 +112,7 @@ def _lease(
     *,
     suspects: bool,
 ) -> list[int]:
-    suspect = t.c.expirations >= MAX_EXPIRATIONS
-    due = (
-        select(t.c.id, _skip_reason(now, now - confirm_ttl).label("reason"))
-        .select_from(
-            t.outerjoin(subscriptions, subscriptions.c.id == t.c.subscription_id).outerjoin(
-                subscribers, subscribers.c.id == subscriptions.c.subscriber_id
-            )
-        )
-        .where(t.c.state == "waiting", t.c.due_at <= now, suspect if suspects else ~suspect)
-        .order_by(t.c.priority, t.c.due_at, t.c.id)
-        .limit(limit)
-        .with_for_update(of=t, skip_locked=True)
-        .cte("due")
-    )
+    due = _due(limit, now, confirm_ttl, suspects=suspects)
     wanted = due.c.reason.is_(None)
     statement = (
         update(t)
@@ -137,12 +127,42 @@ def _lease(
         )
         .returning(t.c.id, t.c.state)
     )
-    while rows := connection.execute(statement).all():
+    for _ in range(_ROUNDS):
+        rows = connection.execute(statement).all()
         ids = [row.id for row in rows if row.state == "leased"]
-        if ids:
+        if ids or not rows:
             return ids
         # All of these were skipped: what is behind them should not wait for the next claim.
+        if limit < _LOOK:
+            _skip(connection, _due(_LOOK, now, confirm_ttl, suspects=suspects), now)
     return []
+
+
+def _due(limit: int, now: datetime, confirm_ttl: timedelta, *, suspects: bool) -> CTE:
+    """Return the most urgent rows, locked, each with the reason not to send it if there is one."""
+    suspect = t.c.expirations >= MAX_EXPIRATIONS
+    return (
+        select(t.c.id, _skip_reason(now, now - confirm_ttl).label("reason"))
+        .select_from(
+            t.outerjoin(subscriptions, subscriptions.c.id == t.c.subscription_id).outerjoin(
+                subscribers, subscribers.c.id == subscriptions.c.subscriber_id
+            )
+        )
+        .where(t.c.state == "waiting", t.c.due_at <= now, suspect if suspects else ~suspect)
+        .order_by(t.c.priority, t.c.due_at, t.c.id)
+        .limit(limit)
+        .with_for_update(of=t, skip_locked=True)
+        .cte("due")
+    )
+
+
+def _skip(connection: Connection, due: CTE, now: datetime) -> None:
+    """Skip many at once: where few may be leased, a long line of them would take a minute."""
+    connection.execute(
+        update(t)
+        .where(t.c.id == due.c.id, due.c.reason.is_not(None))
+        .values(state="skipped", outcome=due.c.reason, settled_at=now)
+    )
 
 
 def _skip_reason(now: datetime, confirm_deadline: datetime) -> ColumnElement[str]:

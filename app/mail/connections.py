@@ -15,7 +15,7 @@ from app.mail.replies import LoginNotOffered, TlsNotOffered
 MESSAGES = 500
 """Then a new connection, so that a name with several servers behind it is shared out anew."""
 
-GOODBYE_SECONDS = 5.0
+GOODBYE_SECONDS = 2.0
 
 
 class Tls(StrEnum):

@@ -14,6 +14,10 @@ from app.mail.replies import SERVICE_CLOSING, Phase, classify, failure
 _OPENING = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
+class Lapsed(Exception):
+    """The server took so long to want a message that it may be somebody else's by now."""
+
+
 class Mails(Protocol):
     """Where the messages of a run come from, and where the verdicts go."""
 
@@ -22,6 +26,10 @@ class Mails(Protocol):
 
         `ahead`: only if nobody else could send it sooner.
         """
+        ...
+
+    def keeps(self, message: Message) -> bool:
+        """Tell whether the message may still be sent; if not, it is let go, and not answered."""
         ...
 
     def answer(self, message: Message, verdict: Verdict) -> None:
@@ -68,6 +76,9 @@ class Run:
                 self._mails.answer(letter.message, verdict)
                 self._connection.uses += 1
                 letter = self._ahead or self._next()
+        except Lapsed:
+            self._talk.abort()
+            return None
         except (SMTPException, OSError) as error:
             self._talk.abort()
             return self._give_up(letter, error)
@@ -130,6 +141,8 @@ class Run:
     async def _send(self, letter: Letter) -> Verdict:
         if self._talk.has_unasked:  # it would be taken for the answer to the message
             raise SMTPResponseException(SMTPStatus.invalid_response, "")
+        if not self._mails.keeps(letter.message):
+            raise Lapsed
         self._ahead = self._next(ahead=True) if self._at_once else None
         opening = self._ahead.opening if self._ahead else ()
         self._talk.write(b"".join((letter.content, *opening)))

@@ -76,6 +76,10 @@ class _One:
         message, self._message = self._message, None
         return message
 
+    def keeps(self, message: Message) -> bool:
+        del message
+        return True
+
     def answer(self, message: Message, verdict: Verdict) -> None:
         del message
         self.verdict = verdict
@@ -86,6 +90,7 @@ class _Safe:
 
     def __init__(self, mails: Mails) -> None:
         self._mails = mails
+        self.keeps = mails.keeps
         self.answer = mails.answer
 
     def next(self, *, ahead: bool = False) -> Message | None:

@@ -179,11 +179,13 @@ def settle(connection: Connection, house: House, transport: str, tried: Sequence
     if bounced:
         subscriptions.apply(connection, bounced, house)
     settlements.write(connection, [_settlement(t, decision, now) for t, decision in decided], now)
-    if any(t.verdict.outcome is Outcome.SENT for t in tried):
-        if resting is not None:
-            transports.resume(connection, transport)
+    sent = [t.lease for t in tried if t.verdict.outcome is Outcome.SENT]
+    if resting is not None and any(lease.probe for lease in sent):
+        transports.resume(connection, transport)
         return False
     pauses = [(d.pause, t.verdict) for t, d in decided if d.pause is not None]
+    if sent:  # what goes wrong beside it is about one connection, unless we are asked to wait
+        pauses = [(pause, verdict) for pause, verdict in pauses if verdict.retry_after]
     if not pauses:
         if resting and probed:  # about that recipient only: probe with the next at once
             transports.pause(connection, transport, replace(resting, until=now))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from typing import Any
 
 import structlog
 
@@ -27,6 +28,7 @@ LEASE_SECONDS = 60.0
 RENEW_EVERY = 20.0
 IDLE_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
+CLAIM_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 15.0
 """After the database was away, whoever has answers writes them before leases are taken back."""
@@ -61,11 +63,28 @@ class Delivery:
         senders = [asyncio.create_task(self._send()) for _ in range(self._transport.connections)]
         chores = [asyncio.create_task(self._settle()), asyncio.create_task(self._renew())]
         chores.append(asyncio.create_task(self._stop_on(stop, wakeups)))
+        claiming = asyncio.create_task(self._fill(senders, wakeups, stop, until_idle=until_idle))
+        stopped = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set() and await self._claim(wakeups, until_idle=until_idle):
-                _require_running(senders)
+            await asyncio.wait((claiming, stopped), return_when=asyncio.FIRST_COMPLETED)
+            # A claim that is under way ends by itself, unless the database hangs.
+            await asyncio.wait((claiming,), timeout=CLAIM_SECONDS)
+            if claiming.done():
+                claiming.result()
         finally:
-            await self._finish(senders, chores)
+            await self._finish(senders, [*chores, claiming, stopped])
+
+    async def _fill(
+        self,
+        senders: list[asyncio.Task[None]],
+        wakeups: Wakeups,
+        stop: asyncio.Event,
+        *,
+        until_idle: bool,
+    ) -> None:
+        """Claim again and again."""
+        while not stop.is_set() and await self._claim(wakeups, until_idle=until_idle):
+            _require_running(senders)
 
     async def _claim(self, wakeups: Wakeups, *, until_idle: bool) -> bool:
         """Fill the hands once, or wait until there is reason to; False if idle and told to end."""
@@ -180,22 +199,30 @@ class Delivery:
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _flush(self) -> None:
-        """Write every answer that is known; what cannot be written stays in memory."""
+        """Write every answer that is known, and return what is not to be tried.
+
+        What cannot be written stays in memory.
+        """
         async with self._writing:
-            answers = self._hands.answers()
-            if not answers:
-                return
-            if outbox.is_plain(answers) and not self._rests:
-                await self._engine.write_one(outbox.settle_sent, self._house, answers)
-            else:
-                self._rests = await self._engine.write(
-                    outbox.settle, self._house, self._transport.name, answers
-                )
-            self._hands.written(answers)
+            if answers := self._hands.answers():
+                await self._write(answers)
+            if self._untried:
+                untried = list(self._untried)
+                await self._engine.write(outbox.give_back, untried)
+                del self._untried[: len(untried)]
+
+    async def _write(self, answers: list[Tried]) -> None:
+        if outbox.is_plain(answers) and not self._rests:
+            await self._engine.write_one(outbox.settle_sent, self._house, answers)
+        else:
+            self._rests = await self._engine.write(
+                outbox.settle, self._house, self._transport.name, answers
+            )
+        self._hands.written(answers)
         _report(answers)
         if self._rests:  # what was not tried is not kept while nothing can be sent
             log.warning("transport_rests", transport=self._transport.name)
-            await self._engine.write(outbox.give_back, self._hands.put_down())
+            self._untried += self._hands.put_down()
 
     async def _renew(self) -> None:
         """Prolong every lease in hand; let go of those that are lost."""
@@ -217,7 +244,7 @@ class Delivery:
         wakeups.wake()
 
     async def _finish(
-        self, senders: list[asyncio.Task[None]], chores: list[asyncio.Task[None]]
+        self, senders: list[asyncio.Task[None]], chores: list[asyncio.Task[Any]]
     ) -> None:
         """Take nothing more on the wire, wait for what is, settle it, return the rest."""
         self._untried += self._hands.put_down()
@@ -231,9 +258,8 @@ class Delivery:
         self._hands.cut_off(_CUT_OFF)
         while self._untried or not self._hands.is_empty:
             try:
-                await self._flush()
-                await self._engine.write(outbox.give_back, self._untried)
-                self._untried.clear()
+                async with asyncio.timeout(max(AGAIN_SECONDS, deadline - time.monotonic())):
+                    await self._flush()
             except Exception as error:
                 log.error("settle_failed", error=type(error).__qualname__)
                 if self._hands.is_empty:

@@ -130,6 +130,10 @@ class Hands:
             self.low.set()
         return held
 
+    def is_ours(self, row: int, until: float) -> bool:
+        """Tell whether a message on the wire is ours until then."""
+        return self._on_wire[row].until >= until
+
     def ahead(self, count: int) -> list[Held]:
         """Return those that are sent next, if nothing comes between."""
         return list(itertools.islice(self._waiting, count))
@@ -177,6 +181,9 @@ class Hands:
     def prolong(self, asked: set[int], ours: set[int], until: float) -> None:
         """Keep of the messages asked about only ours; what was claimed meanwhile stays."""
         lost = asked - ours
+        for row, held in self._on_wire.items():
+            if row in asked:
+                self._on_wire[row] = replace(held, until=until if row in ours else 0.0)
         self._waiting = deque(
             replace(held, until=until) if held.lease.id in ours else held
             for held in self._waiting

@@ -33,6 +33,14 @@ class Line:
             self._hands.answer(held.lease.id, message)
         return None
 
+    def keeps(self, message: Message) -> bool:
+        """See app.mail.runs.Mails."""
+        if self._hands.is_ours(message.id, time.monotonic() + SPARE_SECONDS):
+            return True
+        self._open.remove(message.id)
+        self._hands.answer(message.id, None)
+        return False
+
     def answer(self, message: Message, verdict: Verdict) -> None:
         """See app.mail.runs.Mails."""
         self._open.remove(message.id)

@@ -28,6 +28,7 @@ class Line:
         self.verdicts: dict[int, Verdict] = {}
         self.out: set[int] = set()
         self.most_out = 0
+        self.lapsed: set[int] = set()
 
     def next(self, *, ahead: bool = False) -> Message | None:
         del ahead
@@ -36,6 +37,11 @@ class Line:
         self.out.add(self.waiting[0].id)
         self.most_out = max(self.most_out, len(self.out))
         return self.waiting.pop(0)
+
+    def keeps(self, message: Message) -> bool:
+        if message.id in self.lapsed:
+            self.out.remove(message.id)
+        return message.id not in self.lapsed
 
     def answer(self, message: Message, verdict: Verdict) -> None:
         self.out.remove(message.id)
@@ -182,6 +188,16 @@ async def test_a_server_that_answers_and_hangs_up_has_answered() -> None:
         await asyncio.to_thread(thread.join)
         listening.close()
     assert messages == [b"1\r\n.\r\n", b"2\r\n.\r\n", b"3\r\n.\r\n"]
+
+
+@pytest.mark.parametrize("hello", [PIPELINING, "250 server"])
+async def test_what_lapsed_while_the_server_thought_about_it_is_not_sent(hello: str) -> None:
+    line = mails(3)
+    line.lapsed.add(2)
+    async with scripted(EHLO=hello) as server:
+        assert await carried(server.port, line, SHORT) == [SENT, SENT]
+    assert [m[:1] for m in server.messages] == [b"1", b"3"]
+    assert sorted(line.verdicts) == [1, 3]
 
 
 async def test_a_worn_connection_announces_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:

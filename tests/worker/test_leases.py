@@ -229,3 +229,12 @@ async def test_what_is_answered_and_not_written_is_renewed_too(
         await eventually(lambda: _are_renewed(stage, clock))
         frail.before = lambda _: None
     assert set((await stage.states()).values()) == {"sent"}
+
+
+async def test_a_long_line_of_what_is_skipped_holds_up_nobody(stage: Stage, clock: Clock) -> None:
+    await stage.ask(*people(700))
+    clock.advance(days=8)
+    await stage.ask("new@example.org")
+    assert [lease.email for lease in await stage.claim(limit=1)] == ["new@example.org"]
+    states = list((await stage.states()).values())
+    assert states.count("skipped") == 700

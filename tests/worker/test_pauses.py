@@ -200,6 +200,21 @@ async def test_what_was_on_the_wire_does_not_end_a_longer_rest(
     assert await stage.claim() == []
 
 
+async def test_only_a_probe_ends_a_rest_and_who_asks_to_wait_is_heard_among_others(
+    stage: Stage, clock: Clock
+) -> None:
+    await stage.ask(*people(4))
+    first, second, third, _ = await stage.claim()
+    wait = Verdict(Outcome.RETRY_TRANSPORT, "429", retry_after=timedelta(hours=1))
+    mixed = [Tried(first, wait), Tried(second, Verdict(Outcome.SENT))]
+    await stage.engine.write(outbox.settle, stage.house, "scripted", mixed)
+    rest = await stage.pause()
+    assert rest["paused_until"] == clock.now + timedelta(hours=1)
+    await _settle(stage, third, Verdict(Outcome.SENT))
+    assert await stage.pause() == rest
+    assert await stage.claim() == []
+
+
 async def _settle(stage: Stage, lease: Lease, verdict: Verdict) -> None:
     tried = [Tried(lease, verdict)]
     await stage.engine.write(outbox.settle, stage.house, "scripted", tried)

@@ -4,7 +4,9 @@ from datetime import timedelta
 import pytest
 
 from app.db.wakeups import open_wakeups
+from app.domain.errors import Unavailable
 from app.domain.retry import Outcome, Verdict
+from app.services import outbox
 from app.worker import deliver, hands
 from app.worker.loop import Worker, worker_name
 from tests.worker.stage import Frail, Scripted, Stage, eventually, people
@@ -120,3 +122,41 @@ async def test_a_whole_worker_sweeps_delivers_and_closes_its_transport(stage: St
 
 def test_no_two_workers_have_the_same_name() -> None:
     assert worker_name() != worker_name()
+
+
+async def test_a_database_that_hangs_does_not_keep_a_worker_from_ending(
+    stage: Stage, transport: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "CLAIM_SECONDS", 0.1)
+    monkeypatch.setattr(deliver, "DRAIN_SECONDS", 0.3)
+    monkeypatch.setattr(deliver, "IDLE_SECONDS", 0.01)
+    hanging = Frail(stage.engine)
+    never = asyncio.Event()
+    hanging.after = lambda work: never if work is outbox.claim else None
+    async with asyncio.timeout(10), stage.working(transport, hanging) as stop:
+        await asyncio.sleep(0.1)  # until the first claim hangs; nothing shows it from outside
+        stop.set()
+
+
+async def test_what_a_rest_gives_back_is_given_back_though_it_fails_once(
+    stage: Stage, transport: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "AGAIN_SECONDS", 0.02)
+    frail = Frail(stage.engine)
+    failed: list[object] = []
+
+    def fail_once(work: object) -> None:
+        if work is outbox.give_back and not failed:
+            failed.append(work)
+            raise Unavailable("This alone does not work.")
+
+    frail.before = fail_once
+    transport.connections = 1
+    transport.pace = 0.04
+    transport.script = {email: [Verdict(Outcome.RETRY_TRANSPORT, "421")] for email in people(9)}
+    await stage.ask(*people(9))
+    async with stage.working(transport, frail):
+        await eventually(lambda: failed)
+        await eventually(lambda: stage.are_leased(0))
+    assert len(transport.tried) < 9
+    assert set((await stage.states()).values()) == {"waiting"}
