@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 _NO_URL = "DATABASE_URL must start with postgresql:// or be sqlite:///path"
 _READERS = 4
-_GOODBYE_SECONDS = 5.0
+_GOODBYE_SECONDS = 2.0
 _WRITERS = 4
 _CONNECT_SECONDS = 10
 _BUSY_SECONDS = 10

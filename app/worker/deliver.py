@@ -28,7 +28,7 @@ LEASE_SECONDS = 60.0
 RENEW_EVERY = 20.0
 IDLE_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
-CLAIM_SECONDS = 5.0
+CLAIM_SECONDS = 2.0
 AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 15.0
 """After the database was away, whoever has answers writes them before leases are taken back."""
