@@ -37,6 +37,8 @@ _TABLE = tuple(
         (r"\w+ 4..", Outcome.RETRY_RECIPIENT),
         (r"\w+ 5.. 5\.(3\.4|6\.\d+)( |$)", Outcome.BAD_MESSAGE),
         (r"\w+ (530|534|535|538|5.. 5\.7\.)|connect 5..", Outcome.SENDER_FAULT),
+        # a command or a state that the server does not know, or its own system: the same for all
+        (r"\w+ (50[0234]|5.. 5\.3\.[0-35])( |$)", Outcome.SENDER_FAULT),
         (r"mail 552", Outcome.BAD_MESSAGE),
         (r"mail 5..", Outcome.SENDER_FAULT),
         (r"\w+ 5.. 5\.(1\.(1|2|3|6|10)|2\.1)$", Outcome.REFUSED),

@@ -58,7 +58,12 @@ CASES = [
     (RCPT, 550, "5.1.7 bad sender", Outcome.SENDER_FAULT, "550 5.1.7"),
     (RCPT, 530, "log in first", Outcome.SENDER_FAULT, "530"),
     (RCPT, 554, "no", Outcome.BAD_MESSAGE, "554"),
-    (RCPT, 503, "5.5.1 sequence", Outcome.BAD_MESSAGE, "503 5.5.1"),
+    (RCPT, 503, "5.5.1 sequence", Outcome.SENDER_FAULT, "503 5.5.1"),
+    (DATA, 503, "bad sequence", Outcome.SENDER_FAULT, "503"),
+    (DATA, 502, "not implemented", Outcome.SENDER_FAULT, "502"),
+    (DOT, 554, "5.3.5 system incorrectly configured", Outcome.SENDER_FAULT, "554 5.3.5"),
+    (RCPT, 501, "bad address syntax", Outcome.BAD_MESSAGE, "501"),
+    (RCPT, 550, "5.5.0 mailbox unavailable", Outcome.BAD_MESSAGE, "550 5.5.0"),
     (RCPT, 553, "5.6.7 no SMTPUTF8", Outcome.BAD_MESSAGE, "553 5.6.7"),
     # DATA
     (DATA, 421, "bye", Outcome.RETRY_TRANSPORT, "421"),
