@@ -85,6 +85,21 @@ class Conversation(asyncio.Protocol):
                 self._waiting = None
         return self._replies.popleft()
 
+    async def arrives(self, seconds: float) -> bool:
+        """Wait for a reply; False if there is none after so many seconds.
+
+        Raises as `reply` does, but for a time-out.
+        """
+        if not self._replies and self._error is None:
+            self._waiting = self._loop.create_future()
+            timer = self._loop.call_later(seconds, self._wake)
+            try:
+                await self._waiting
+            finally:
+                timer.cancel()
+                self._waiting = None
+        return bool(self._replies or self._error)
+
     def close(self) -> None:
         """Close when all that was written has left."""
         self._transport.close()

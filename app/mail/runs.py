@@ -11,6 +11,8 @@ from app.mail.conversations import Reply
 from app.mail.message import Message
 from app.mail.replies import SERVICE_CLOSING, Phase, classify, failure
 
+_WAIT_SECONDS = 2.0
+"""So long a message waits behind another; then the other one alone waits for a slow server."""
 _OPENING = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
@@ -30,6 +32,10 @@ class Mails(Protocol):
 
     def keeps(self, message: Message) -> bool:
         """Tell whether the message may still be sent; if not, it is let go, and not answered."""
+        ...
+
+    def put_back(self, message: Message) -> None:
+        """Let somebody else have a message that was only announced."""
         ...
 
     def answer(self, message: Message, verdict: Verdict) -> None:
@@ -63,6 +69,7 @@ class Run:
         self._at_once = connection.offers.pipelining
         self._ahead: Letter | None = None
         self._phase = Phase.MAIL
+        self._is_spoilt = False
 
     async def carry(self, first: Message) -> Message | None:
         """Send a message and all that follow; return one that the server never heard of, if any.
@@ -75,6 +82,9 @@ class Run:
                 verdict = await self._open(letter) or await self._send(letter)
                 self._mails.answer(letter.message, verdict)
                 self._connection.uses += 1
+                if self._is_spoilt:  # somebody was announced who goes another way
+                    self._talk.abort()
+                    return None
                 letter = self._ahead or self._next()
         except Lapsed:
             self._talk.abort()
@@ -147,7 +157,10 @@ class Run:
         opening = self._ahead.opening if self._ahead else ()
         self._talk.write(b"".join((letter.content, *opening)))
         self._phase = Phase.DOT
-        reply = await self._talk.reply(self._timeouts.dot)
+        if self._ahead and not await self._talk.arrives(_WAIT_SECONDS):
+            self._mails.put_back(self._ahead.message)
+            self._ahead, self._is_spoilt = None, True
+        reply = self._talk.heard() or await self._talk.reply(self._timeouts.dot)
         _goes_on(self._phase, reply)
         return classify(self._phase, reply.code, reply.text)
 

@@ -80,6 +80,9 @@ class _One:
         del message
         return True
 
+    def put_back(self, message: Message) -> None:
+        self._message = message
+
     def answer(self, message: Message, verdict: Verdict) -> None:
         del message
         self.verdict = verdict
@@ -91,6 +94,7 @@ class _Safe:
     def __init__(self, mails: Mails) -> None:
         self._mails = mails
         self.keeps = mails.keeps
+        self.put_back = mails.put_back
         self.answer = mails.answer
 
     def next(self, *, ahead: bool = False) -> Message | None:

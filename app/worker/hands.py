@@ -144,6 +144,13 @@ class Hands:
             if not turn.done():
                 turn.set_result(None)
 
+    def put_back(self, row: int) -> None:
+        """Take a message off the wire that was not sent; it is the next one to go."""
+        self._waiting.appendleft(self._on_wire.pop(row))
+        if not self._on_wire:
+            self.off_wire.set()
+        self._wake(1)
+
     def answer(self, row: int, verdict: Verdict | None) -> None:
         """Take a message off the wire; without a verdict it was never tried, and is let go."""
         held = self._on_wire.pop(row)

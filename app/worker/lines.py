@@ -41,6 +41,11 @@ class Line:
         self._hands.answer(message.id, None)
         return False
 
+    def put_back(self, message: Message) -> None:
+        """See app.mail.runs.Mails."""
+        self._open.remove(message.id)
+        self._hands.put_back(message.id)
+
     def answer(self, message: Message, verdict: Verdict) -> None:
         """See app.mail.runs.Mails."""
         self._open.remove(message.id)

@@ -24,6 +24,6 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Installation]:
+def installation(tmp_path: Path) -> Iterator[Installation]:
     with installed(tmp_path) as made:
         yield made

@@ -113,11 +113,11 @@ async def walk(look: Look, mails: int, email: str) -> None:
     ("width", "locale", "scheme"), [(1280, "en", "light"), (320, "ar", "dark"), (640, "de", "dark")]
 )
 async def test_axe_finds_nothing_and_everything_fits(
-    chromium: str, house: Installation, width: int, locale: str, scheme: str
+    chromium: str, installation: Installation, width: int, locale: str, scheme: str
 ) -> None:
     """640 px are a screen of 1280 at 200 % (WCAG 1.4.4), 320 the narrowest (1.4.10)."""
     url = f"http://127.0.0.1:{(port := free_port())}"
-    start_dev(house, port)
+    start_dev(installation, port)
     async with looking(chromium, url, width, locale, scheme) as look:
         await walk(look, 0, f"{locale}@example.org")
     assert look.faults == []
@@ -140,9 +140,9 @@ async def tab(page: Page, count: int) -> list[str]:
     return found
 
 
-async def test_a_keyboard_is_enough(chromium: str, house: Installation) -> None:
+async def test_a_keyboard_is_enough(chromium: str, installation: Installation) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
-    start_dev(house, port)
+    start_dev(installation, port)
     async with looking(chromium, url, 1280, "en", "light") as look:
         page = look.page
         await page.goto(f"{url}/newsletters/insights")

@@ -37,11 +37,11 @@ async def scripted(chromium: str) -> AsyncIterator[Page]:
 
 
 async def test_a_stranger_tries_everything_out_in_a_browser(
-    house: Installation, page: Page
+    installation: Installation, page: Page
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    key = start_dev(house, port)
+    key = start_dev(installation, port)
 
     await sign_up(page, url, "ann@example.org")
     await expect(page).to_have_url(f"{url}/newsletters/insights/thank-you")
@@ -56,19 +56,19 @@ async def test_a_stranger_tries_everything_out_in_a_browser(
     await page.get_by_role("button", name="Unsubscribe").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("You are unsubscribed")
 
-    assert house.stop() == [0]
-    house.started.clear()
-    assert start_dev(house, port) == key
+    assert installation.stop() == [0]
+    installation.started.clear()
+    assert start_dev(installation, port) == key
     assert _proof(url, key) == ["requested", "confirmed", "withdrawn"]
 
 
 async def test_a_browser_does_the_work_that_keeps_robots_out(
-    house: Installation, scripted: Page, page: Page
+    installation: Installation, scripted: Page, page: Page
 ) -> None:
-    house.environment["NEWSLETTER_PROOF_OF_WORK"] = "1"
+    installation.environment["NEWSLETTER_PROOF_OF_WORK"] = "1"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    start_dev(house, port)
+    start_dev(installation, port)
     faults: list[str] = []
     scripted.on("pageerror", lambda error: faults.append(str(error)))
     scripted.on("console", lambda message: faults.append(message.text))
@@ -88,11 +88,11 @@ def _proof(url: str, key: str) -> list[str]:
 
 
 async def test_what_was_forgotten_is_asked_for_and_the_thanks_may_be_said_elsewhere(
-    house: Installation, page: Page
+    installation: Installation, page: Page
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    key = start_dev(house, port)
+    key = start_dev(installation, port)
     await page.goto(f"{url}/newsletters/insights")
     await page.get_by_label("E-mail address").fill("bob@example.org")
     await page.get_by_role("button", name="Sign up").click()

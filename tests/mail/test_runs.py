@@ -29,6 +29,7 @@ class Line:
         self.out: set[int] = set()
         self.most_out = 0
         self.lapsed: set[int] = set()
+        self.was_put_back = asyncio.Event()
 
     def next(self, *, ahead: bool = False) -> Message | None:
         del ahead
@@ -42,6 +43,11 @@ class Line:
         if message.id in self.lapsed:
             self.out.remove(message.id)
         return message.id not in self.lapsed
+
+    def put_back(self, message: Message) -> None:
+        self.out.remove(message.id)
+        self.waiting.insert(0, message)
+        self.was_put_back.set()
 
     def answer(self, message: Message, verdict: Verdict) -> None:
         self.out.remove(message.id)
@@ -145,6 +151,23 @@ async def test_what_was_only_announced_goes_another_way(trouble: str, verdict: V
     assert told[1].detail in {verdict.detail, "ConnectionResetError"}
     assert [m[:1] for m in server.messages] == [b"1", b"2", b"3", b"4"]
     assert len(server.heard) == 2
+
+
+async def test_nobody_waits_behind_a_message_that_the_server_thinks_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runs, "_WAIT_SECONDS", 0.05)
+    async with scripted(EHLO=PIPELINING, dot=[HANG, "250 2.0.0 ok"]) as server:
+        transport = SmtpTransport(Server("127.0.0.1", server.port, Tls.NONE), 2)
+        line = mails(3)
+        slow = asyncio.create_task(transport.carry(line))
+        async with asyncio.timeout(5):
+            await line.was_put_back.wait()
+        await transport.carry(line)
+        assert line.verdicts == {2: SENT, 3: SENT}
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        await transport.close()
 
 
 @pytest.mark.parametrize("last_words", [DROP, "421 4.7.0 enough for one connection"])
