@@ -17,6 +17,7 @@ from app.domain.errors import Fault, Invalid, Unreadable, UnsupportedMedia
 M = TypeVar("M", bound=BaseModel)
 
 MAX_FIELDS = 50
+"""In a form, unless it has more of its own."""
 MAX_FAULTS = 20
 """An answer must not be much larger than what it answers."""
 _JSON = "application/json"
@@ -85,12 +86,13 @@ async def form_fields(request: Request, known: Mapping[str, Any]) -> dict[str, s
     stands twice.
     """
     essence, charset = media_type(request)
+    most = max(MAX_FIELDS, len(known))
     if charset not in {"utf-8", "utf8"}:
         raise Unreadable("Send the form in UTF-8.")
     if essence == _URLENCODED:
-        pairs = _urlencoded(await request.body())
+        pairs = _urlencoded(await request.body(), most)
     elif essence == _MULTIPART:
-        pairs = await _multipart(request)
+        pairs = await _multipart(request, most)
     else:
         raise UnsupportedMedia(f"Send {_JSON}, {_URLENCODED} or {_MULTIPART}.")
     kept = [(name, value) for name, value in pairs if name in known]
@@ -98,19 +100,19 @@ async def form_fields(request: Request, known: Mapping[str, Any]) -> dict[str, s
     return dict(kept)
 
 
-def _urlencoded(body: bytes) -> list[tuple[str, str]]:
+def _urlencoded(body: bytes, most: int) -> list[tuple[str, str]]:
     try:
         return parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=most
         )
     except ValueError as error:
         raise Unreadable("The form cannot be read as UTF-8.") from error
 
 
-async def _multipart(request: Request) -> list[tuple[str, str]]:
+async def _multipart(request: Request, most: int) -> list[tuple[str, str]]:
     body = await request.body()
     try:
-        form: FormData = await request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS)
+        form: FormData = await request.form(max_files=most, max_fields=most)
     except (HTTPException, MultiPartException, UnicodeDecodeError, KeyError) as error:
         raise Unreadable("The multipart form cannot be read.") from error
     items = form.multi_items()

@@ -92,6 +92,17 @@ async def test_leaving_and_joining_go_in_one_submit_and_joining_is_asked_by_mail
     assert len((await stored())["consent_events"]) == len(after["consent_events"])
 
 
+async def test_many_newsletters_fit_on_the_page(
+    client: httpx.AsyncClient, page: str, newsletter: Make, stored: Stored
+) -> None:
+    for number in range(30):
+        await newsletter(slug=f"more-{number}")
+    posted = fields(html(await client.get(page), 200))
+    assert len(posted) > 90
+    html(await client.post(page, data={**posted, "on.more-29": "on"}), 200)
+    assert (await statuses(stored))["more-29"] == "pending"
+
+
 @pytest.mark.parametrize("days", [30, 90])
 async def test_a_pause_begins_and_ends(
     client: httpx.AsyncClient, page: str, stored: Stored, clock: Clock, days: int
